@@ -1,0 +1,80 @@
+"""Structured logs: one event a line, with the correlation id, and without a secret."""
+
+import re
+from typing import Any
+
+import structlog
+
+from config import correlation
+
+# What a value looks like when it must not be written down, wherever it turns up.
+_SECRET_VALUE = re.compile(
+    r"(access|public|link)-(sandbox|production|development)-[\w-]+"  # Plaid tokens
+    r"|cwt_[\w-]+"  # our own bearer tokens
+    r"|(?<=Bearer )[\w.~+/=-]+"
+    r"|(?<=Basic )[\w+/=-]+"
+    r"|eyJ[\w-]+\.[\w-]+\.[\w-]*"  # JWTs
+    r"|(?<=://)[^/@\s:]*:[^/@\s]+(?=@)"  # userinfo in a URL
+    r"|\b(ck|cs)_[0-9a-f]{20,}"  # WooCommerce keys
+)
+_SECRET_NAME = re.compile(r"secret|password|token(?!_prefix)|authorization|cookie|credential|api_key|dsn|private", re.IGNORECASE)
+HIDDEN = "[hidden]"
+
+
+def scrub(value: Any, *, name: str = "") -> Any:
+    """The same structure with every secret replaced, judged by key name and by what the text looks like."""
+    if name and value and _SECRET_NAME.search(name) and not isinstance(value, bool | int | float):
+        return HIDDEN
+    if isinstance(value, str):
+        return _SECRET_VALUE.sub(HIDDEN, value)
+    if isinstance(value, dict):
+        return {key: scrub(item, name=str(key)) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [scrub(item) for item in value]
+    return value
+
+
+def _with_correlation(_logger, _method, event: dict) -> dict:
+    if correlation_id := correlation.current():
+        event["correlation_id"] = correlation_id
+    return event
+
+
+def _scrubbed(_logger, _method, event: dict) -> dict:
+    return {key: value if key.startswith("_") else scrub(value, name=key) for key, value in event.items()}
+
+
+def configuration(*, level: str, form: str) -> dict:
+    """Django's LOGGING; also sets structlog up, so that its loggers and the standard library's come out alike."""
+    shared = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _with_correlation,
+    ]
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.PositionalArgumentsFormatter(), structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    renderer = structlog.processors.JSONRenderer() if form == "json" else structlog.dev.ConsoleRenderer(colors=False, pad_event_to=0)
+    final = [structlog.stdlib.ProcessorFormatter.remove_processors_meta, structlog.processors.format_exc_info, _scrubbed, renderer]
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"event": {"()": structlog.stdlib.ProcessorFormatter, "foreign_pre_chain": shared, "processors": final}},
+        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "event"}},
+        "root": {"handlers": ["stderr"], "level": level},
+        "loggers": {
+            "django.server": {"handlers": [], "propagate": True},
+            "plaid.rest": {"level": "WARNING"},  # at DEBUG it prints response bodies, access tokens included
+            "urllib3": {"level": "WARNING"},
+            "httpx": {"level": "WARNING"},
+            "httpcore": {"level": "WARNING"},
+            "celery.beat": {"level": "WARNING"},
+            "celery.worker.strategy": {"level": "WARNING"},
+            "celery.app.trace": {"level": "WARNING"},
+        },
+    }

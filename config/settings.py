@@ -1,0 +1,268 @@
+"""All of Causeway's settings. Every variable is described in docs/reference/settings.md and in .env.example."""
+
+import os
+import secrets
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import environ
+
+from config.environment import Environment, demo_secrets
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+env = Environment(base_dir=BASE_DIR)
+# Read by config.checks, which lists them all at once.
+CONFIGURATION_PROBLEMS = env.problems
+
+# --- where this installation lives -----------------------------------------------------------------------------------
+CAUSEWAY_HOME = Path(env.text("CAUSEWAY_HOME", str(BASE_DIR / ".causeway"))).absolute()
+DEMO = env.flag("DEMO", default=True)
+PORT = env.integer("PORT", 8000, at_least=1)
+SIMULATOR_PORT = env.integer("SIMULATOR_PORT", 8100, at_least=1)
+SIMULATOR_URL = f"http://127.0.0.1:{SIMULATOR_PORT}"
+PUBLIC_URL = env.url("PUBLIC_URL", f"http://127.0.0.1:{PORT}")
+IS_HTTPS = PUBLIC_URL.startswith("https://")
+DEMO_SECRETS = demo_secrets(CAUSEWAY_HOME) if DEMO else {}
+
+DEBUG = False
+SECRET_KEY = env.text("SECRET_KEY", DEMO_SECRETS.get("SECRET_KEY", ""))
+if not SECRET_KEY:
+    CONFIGURATION_PROBLEMS.append("SECRET_KEY is not set: it signs sessions. Use at least 50 random characters.")
+    SECRET_KEY = secrets.token_urlsafe(64)  # lets the checks run and name everything else that is wrong
+ENCRYPTION_KEYS = env.keyring("ENCRYPTION_KEYS", DEMO_SECRETS.get("ENCRYPTION_KEYS", ""))
+if not ENCRYPTION_KEYS and not env.text("ENCRYPTION_KEYS"):
+    CONFIGURATION_PROBLEMS.append("ENCRYPTION_KEYS is not set: it encrypts credentials. Use id:base64 of 32 random bytes.")
+JOBS_SECRET = env.text("JOBS_SECRET", DEMO_SECRETS.get("JOBS_SECRET", ""))
+
+ALLOWED_HOSTS = sorted({urlsplit(PUBLIC_URL).hostname or "127.0.0.1", "127.0.0.1", "localhost", "[::1]"})
+CSRF_TRUSTED_ORIGINS = [PUBLIC_URL]
+TRUSTED_PROXIES = env.networks("TRUSTED_PROXIES")
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if TRUSTED_PROXIES else None
+SECURE_SSL_REDIRECT = SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = IS_HTTPS
+SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$"]
+SECURE_HSTS_SECONDS = 31_536_000 if IS_HTTPS else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = IS_HTTPS
+SESSION_COOKIE_HTTPONLY = True
+X_FRAME_OPTIONS = "DENY"
+
+# --- applications ----------------------------------------------------------------------------------------------------
+INSTALLED_APPS = [
+    "unfold",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "django_celery_beat",
+    "config.apps.ConfigConfig",
+    "connections.apps.ConnectionsConfig",
+    "sync.apps.SyncConfig",
+    "webhooks.apps.WebhooksConfig",
+    "diagnostics.apps.DiagnosticsConfig",
+]
+MIDDLEWARE = [
+    "config.correlation.CorrelationMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+ROOT_URLCONF = "config.urls"
+WSGI_APPLICATION = "config.wsgi.application"
+APPEND_SLASH = False
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+AUTH_USER_MODEL = "connections.User"
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.Argon2PasswordHasher", "django.contrib.auth.hashers.PBKDF2PasswordHasher"]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator")
+]
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+LANGUAGE_CODE, TIME_ZONE, USE_TZ, USE_I18N = "en", "UTC", True, False
+STATIC_URL = "/static/"
+STATICFILES_DIRS = [BASE_DIR / "static"]
+STATIC_ROOT = CAUSEWAY_HOME / "static"
+WHITENOISE_USE_FINDERS = True  # served straight from the wheels: a start needs no collecting
+DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024  # the largest body any endpoint of ours needs, webhooks included
+
+# --- PostgreSQL and Valkey: the embedded ones unless their URLs are set ----------------------------------------------
+DATABASE_URL = env.text("DATABASE_URL")
+REDIS_URL = env.url("REDIS_URL", "", schemes=("redis", "rediss", "unix", "redis+socket"))
+IS_EMBEDDED_POSTGRES, IS_EMBEDDED_VALKEY = not DATABASE_URL, not env.text("REDIS_URL")
+if IS_EMBEDDED_POSTGRES or IS_EMBEDDED_VALKEY:
+    from config.embedded import Embedded
+
+    EMBEDDED = Embedded(CAUSEWAY_HOME)
+
+
+def _database(name: str, url: str) -> dict:
+    try:
+        found = environ.Env.db_url_config(url)
+        if found.get("ENGINE") != "django.db.backends.postgresql" or not (found.get("NAME") and found.get("USER")):
+            raise ValueError
+        _ = urlsplit(url).port
+    except Exception:  # noqa: BLE001 - whatever the parser dislikes is the same problem for the person who wrote it
+        CONFIGURATION_PROBLEMS.append(f"{name} is not postgres://user:password@host:port/name.")
+        return {"ENGINE": "django.db.backends.postgresql", "NAME": "unset", "USER": "unset"}
+    return found
+
+
+if IS_EMBEDDED_POSTGRES:
+    _embedded = {"ENGINE": "django.db.backends.postgresql", "NAME": "causeway", "HOST": str(EMBEDDED.socket_dir)}
+    _app, _owner = _embedded | {"USER": "causeway_app"}, _embedded | {"USER": "causeway_owner"}
+else:
+    _app = _database("DATABASE_URL", DATABASE_URL)
+    _owner_url = env.required("DATABASE_OWNER_URL", because="with DATABASE_URL it is the login that runs migrations.")
+    _owner = _database("DATABASE_OWNER_URL", _owner_url) if _owner_url else dict(_app)
+# Row-level security rests on three roles: the owner migrates, the application logs in, and a request on behalf of a
+# workspace switches to the tenant role (docs/explanation/row-security.md).
+DATABASE_ROLES = {"owner": _owner["USER"], "app": _app["USER"], "tenant": f"{_app['USER']}_tenant"}
+IS_WEB = os.environ.get("CAUSEWAY_PROCESS") == "web"
+DATABASES = {
+    "default": {
+        **_app,
+        "ATOMIC_REQUESTS": False,
+        "CONN_MAX_AGE": 0 if IS_WEB else 300,
+        "CONN_HEALTH_CHECKS": True,
+        "OPTIONS": {"connect_timeout": 5, "application_name": f"causeway-{os.environ.get('CAUSEWAY_PROCESS', 'command')}"},
+    },
+    "owner": {**_owner, "ATOMIC_REQUESTS": False, "OPTIONS": {"connect_timeout": 5}},
+}
+# Celery closes pooled connections at every task boundary, so only the web process has a pool.
+if IS_WEB:
+    from config.pool import reset_connection
+
+    DATABASES["default"]["OPTIONS"]["pool"] = {"min_size": 1, "max_size": 8, "timeout": 10, "reset": reset_connection}
+
+REDIS_URL = REDIS_URL or (f"unix://{EMBEDDED.valkey_socket}" if IS_EMBEDDED_VALKEY else "")
+CACHES = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "LOCATION": REDIS_URL,
+        "KEY_PREFIX": "causeway",
+        "OPTIONS": {"socket_timeout": 2, "socket_connect_timeout": 0.5},
+    }
+}
+
+# --- Celery ----------------------------------------------------------------------------------------------------------
+CELERY_BROKER_URL = REDIS_URL.replace("unix://", "redis+socket://", 1)
+CELERY_TASK_ACKS_LATE = CELERY_TASK_REJECT_ON_WORKER_LOST = CELERY_TASK_IGNORE_RESULT = True
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_TASK_TIME_LIMIT, CELERY_TASK_SOFT_TIME_LIMIT = 900, 840
+CELERY_BROKER_TRANSPORT_OPTIONS = {
+    "visibility_timeout": 3600,  # above the task time limit, or a task would be handed out twice
+    "socket_keepalive": True,
+    "health_check_interval": 25,
+    "global_keyprefix": "causeway:",
+}
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_CONNECTION_MAX_RETRIES = None
+CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 6
+CELERY_WORKER_ENABLE_SOFT_SHUTDOWN_ON_IDLE = True
+CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = True
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_ACCEPT_CONTENT = ["json"]
+CELERY_TIMEZONE = "UTC"
+CELERY_TASK_DEFAULT_QUEUE = "sync"
+CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
+CELERY_BEAT_MAX_LOOP_INTERVAL = 2
+DJANGO_CELERY_BEAT_TZ_AWARE = True
+
+# --- work: leases, ticks, back-offs, budgets -------------------------------------------------------------------------
+LEASE_S = env.seconds("LEASE_S", 60)
+TICK_S = env.seconds("TICK_S", 2)
+OFFER_S = env.seconds("OFFER_S", 30)  # how long handed-out work is left to the broker before it is offered again
+SYNC_TASK_S = env.seconds("SYNC_TASK_S", 120)  # a sync task stops voluntarily after this and offers the rest again
+SYNC_LARGE_PAGES = env.integer("SYNC_LARGE_PAGES", 20)  # an update that already has this many pages is large
+SYNC_MAX_RESTARTS = env.integer("SYNC_MAX_RESTARTS", 5)
+SYNC_RESTART_JITTER_S = env.seconds("SYNC_RESTART_JITTER_S", 1)
+BACKOFF_BASE_S = env.seconds("BACKOFF_BASE_S", 30)
+BACKOFF_MAX_S = env.seconds("BACKOFF_MAX_S", 6 * 3600)
+RATE_LIMIT_WAIT_S = env.seconds("RATE_LIMIT_WAIT_S", 60)
+PLAID_POLL_S = env.seconds("PLAID_POLL_S", 60 if DEMO else 24 * 3600)  # the longest an active Item goes unlooked at
+LINK_POLL_S = env.seconds("LINK_POLL_S", 2)  # how often an open Hosted Link session is asked for its result
+PLAID_SYNC_PER_ITEM_MINUTE = env.integer("PLAID_SYNC_PER_ITEM_MINUTE", 50, at_least=1)
+PLAID_SYNC_PER_CLIENT_MINUTE = env.integer("PLAID_SYNC_PER_CLIENT_MINUTE", 2500, at_least=1)
+PLAID_ACCOUNTS_PER_ITEM_MINUTE = env.integer("PLAID_ACCOUNTS_PER_ITEM_MINUTE", 15, at_least=1)
+PLAID_TIMEOUT_S = env.seconds("PLAID_TIMEOUT_S", 60)
+
+# --- providers -------------------------------------------------------------------------------------------------------
+PLAID_CLIENT_ID = env.text("PLAID_CLIENT_ID", DEMO_SECRETS.get("PLAID_CLIENT_ID", ""))
+PLAID_SECRET = env.text("PLAID_SECRET", DEMO_SECRETS.get("PLAID_SECRET", ""))
+PLAID_WEBHOOK_SECRET = env.text("PLAID_WEBHOOK_SECRET")
+PLAID_SANDBOX_URL = env.url("PLAID_SANDBOX_URL", f"{SIMULATOR_URL}/plaid" if DEMO else "https://sandbox.plaid.com")
+PLAID_PRODUCTION_URL = env.url("PLAID_PRODUCTION_URL", f"{SIMULATOR_URL}/plaid" if DEMO else "https://production.plaid.com")
+PLAID_CLIENT_NAME = env.text("PLAID_CLIENT_NAME", "Causeway")
+PLAID_LANGUAGE = env.text("PLAID_LANGUAGE", "en")
+PLAID_COUNTRY_CODES = env.text("PLAID_COUNTRY_CODES", "US,CA,GB,DE,FR,ES,NL,IE").split(",")
+PLAID_DAYS_REQUESTED = env.integer("PLAID_DAYS_REQUESTED", 730, at_least=1)
+
+# --- API -------------------------------------------------------------------------------------------------------------
+THROTTLE_USER = env.integer("THROTTLE_USER", 0 if DEMO else 1200)  # requests a minute and user, 0 = off
+THROTTLE_LOGIN = env.integer("THROTTLE_LOGIN", 10)  # sign-ins a minute and address, 0 = off
+TOKEN_DAYS = env.integer("TOKEN_DAYS", 30, at_least=1)
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["connections.api.authentication.BearerAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_RENDERER_CLASSES": ["config.rendering.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["config.rendering.JSONParser"],
+    "DEFAULT_SCHEMA_CLASS": "config.openapi.AutoSchema",
+    "DEFAULT_THROTTLE_CLASSES": ["connections.api.throttling.UserThrottle"],
+    "EXCEPTION_HANDLER": "config.problems.exception_handler",
+    "URL_FORMAT_OVERRIDE": None,
+    "COERCE_DECIMAL_TO_STRING": True,
+    "UNAUTHENTICATED_USER": None,
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Causeway",
+    "DESCRIPTION": "A self-hosted hub for financial and commerce connections.",
+    "VERSION": "1",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SERVE_PERMISSIONS": [],
+    "SERVE_AUTHENTICATION": [],
+    "SCHEMA_PATH_PREFIX": r"/api/v1",
+    "PREPROCESSING_HOOKS": ["config.openapi.only_v1"],
+    "POSTPROCESSING_HOOKS": ["drf_spectacular.hooks.postprocess_schema_enums", "config.openapi.describe_problems"],
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "REDOC_DIST": "SIDECAR",
+    "COMPONENT_SPLIT_REQUEST": True,
+}
+
+# --- logs ------------------------------------------------------------------------------------------------------------
+LOG_FORMAT = env.choice("LOG_FORMAT", "text" if DEMO else "json", ("text", "json"))
+LOG_LEVEL = env.choice("LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR"))
+from config.logs import configuration  # noqa: E402 - needs the two lines above
+
+LOGGING = configuration(level=LOG_LEVEL, form=LOG_FORMAT)
+
+UNFOLD = {
+    "SITE_TITLE": "Causeway",
+    "SITE_HEADER": "Causeway",
+    "SITE_SUBHEADER": "Operations console",
+    "SITE_SYMBOL": "account_balance",
+    "SHOW_HISTORY": False,
+    "SHOW_VIEW_ON_SITE": False,
+}

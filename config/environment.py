@@ -28,9 +28,9 @@ class Environment:
         self.problems: list[str] = []
         self._env = environ.Env()
         self.name = os.environ.get("CAUSEWAY_ENV") or "development"
-        # The first file to name a variable wins, and the process environment wins over both.
+        # The first file to name a variable wins, and the process environment wins over both. Tests read neither.
         for file in (base_dir / f".env.{self.name}", base_dir / ".env"):
-            if file.is_file():
+            if file.is_file() and self.name != "test":
                 self._env.read_env(str(file))
 
     def text(self, name: str, default: str = "") -> str:

@@ -136,6 +136,8 @@ else:
     _app = _database("DATABASE_URL", DATABASE_URL)
     _owner_url = env.required("DATABASE_OWNER_URL", because="with DATABASE_URL it is the login that runs migrations.")
     _owner = _database("DATABASE_OWNER_URL", _owner_url) if _owner_url else dict(_app)
+if _name := env.text("CAUSEWAY_DATABASE"):  # tests: every one of their processes has a database of its own
+    _app["NAME"] = _owner["NAME"] = _name
 # Row-level security rests on three roles: the owner migrates, the application logs in, and a request on behalf of a
 # workspace switches to the tenant role (docs/explanation/row-security.md).
 DATABASE_ROLES = {"owner": _owner["USER"], "app": _app["USER"], "tenant": f"{_app['USER']}_tenant"}
@@ -167,7 +169,9 @@ CACHES = {
 }
 
 # --- Celery ----------------------------------------------------------------------------------------------------------
-CELERY_BROKER_URL = REDIS_URL.replace("unix://", "redis+socket://", 1)
+CELERY_BROKER_URL = REDIS_URL  # kombu has its own words for a unix socket and the number of the database behind it
+if REDIS_URL.startswith("unix://"):
+    CELERY_BROKER_URL = REDIS_URL.replace("unix://", "redis+socket://", 1).replace("?db=", "?virtual_host=", 1)
 CELERY_TASK_ACKS_LATE = CELERY_TASK_REJECT_ON_WORKER_LOST = CELERY_TASK_IGNORE_RESULT = True
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_TASK_TIME_LIMIT, CELERY_TASK_SOFT_TIME_LIMIT = 900, 840

@@ -1,0 +1,86 @@
+"""Runs before Django's settings: gives every test run a home of its own, and servers that nothing else uses.
+
+A `-p` plugin, because pytest-django loads the settings before any conftest.py.
+"""
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from config.embedded import Embedded, sweep
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+HOMES = BASE_DIR / ".causeway" / "test"
+KEPT = ("DATABASE_URL", "DATABASE_OWNER_URL", "REDIS_URL")  # a person may point a run at servers of their own
+WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")  # gw0, gw1, …; xdist's workers inherit the environment of the first
+IS_FIRST = not WORKER
+ENVIRONMENT = {
+    "CAUSEWAY_ENV": "test",
+    "DEMO": "0",
+    "LOG_FORMAT": "text",
+    "SECRET_KEY": "a-fixed-key-for-tests-only-a-fixed-key-for-tests-only",
+    "ENCRYPTION_KEYS": "test1:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=",
+    "JOBS_SECRET": "jobs-secret-for-tests",
+    "PLAID_CLIENT_ID": "test-client-id",
+    "PLAID_SECRET": "test-plaid-secret",
+    "PLAID_SANDBOX_URL": "http://127.0.0.1:9/plaid",  # nothing listens on the discard port: a test that needs a bank
+    "PLAID_PRODUCTION_URL": "http://127.0.0.1:9/plaid",  # asks for the `simulator` fixture, and no other can leave
+    "LEASE_S": "2",
+    "TICK_S": "0.2",
+    "OFFER_S": "1",
+    "BACKOFF_BASE_S": "0.2",
+    "BACKOFF_MAX_S": "2",
+    "RATE_LIMIT_WAIT_S": "0.5",
+    "SYNC_RESTART_JITTER_S": "0.05",
+    "THROTTLE_USER": "0",
+    "THROTTLE_LOGIN": "0",
+    "STAFF_OTP": "optional",
+}
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if IS_FIRST:
+        from config.supervisor import Ledger
+
+        Ledger(HOME / "run" / "processes.json").reap()
+        SERVERS.remove()
+
+
+def _set_environment() -> Path:
+    """Nothing of a developer's shell or .env reaches a test. Returns the run's home."""
+    if IS_FIRST:
+        for name in re.findall(r"^#?\s*([A-Z][A-Z_]+)=", (BASE_DIR / ".env.example").read_text(), re.MULTILINE):
+            if name not in KEPT:
+                os.environ.pop(name, None)
+        os.environ.update(ENVIRONMENT)
+        os.environ["CAUSEWAY_HOME"] = str(HOMES / str(os.getpid()))
+    os.environ["CAUSEWAY_DATABASE"] = f"test_causeway_{WORKER or 'main'}"
+    os.environ.setdefault("CAUSEWAY_TEST_EMBEDDED", "".join(n for n in ("DATABASE_URL", "REDIS_URL") if not os.environ.get(n)))
+    return Path(os.environ["CAUSEWAY_HOME"])
+
+
+def _own_broker_database(url: str) -> str:
+    """Each xdist worker counts its Valkey database up from the run's, so that nothing crosses."""
+    number = int(WORKER.removeprefix("gw") or -1) + 1 if WORKER else 0
+    if url.startswith("unix://"):
+        return f"{url.partition('?')[0]}?db={number}"
+    return f"{url.rstrip('/')}/{number}" if url.count("/") == 2 else re.sub(r"/\d*$", f"/{number}", url)
+
+
+HOME = _set_environment()
+SERVERS = Embedded(HOME, durable=False)
+os.environ["REDIS_URL"] = _own_broker_database(os.environ.get("REDIS_URL") or f"unix://{SERVERS.valkey_socket}")
+if IS_FIRST:
+    sweep(HOMES)
+    HOME.mkdir(parents=True, exist_ok=True)
+
+
+def start_servers() -> None:
+    """Start what the environment does not name. Quick where it runs already; workers race safely."""
+    embedded = os.environ["CAUSEWAY_TEST_EMBEDDED"]
+    if "DATABASE_URL" in embedded:
+        SERVERS.start_postgres()
+    if "REDIS_URL" in embedded:
+        SERVERS.start_valkey()

@@ -1,0 +1,3 @@
+from .wire import Response
+def handle(simulator, request):
+    return Response(status=501)

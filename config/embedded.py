@@ -144,15 +144,19 @@ class Embedded:
             self._spawn([str(_valkey_program()), *arguments], self.valkey_log, self.is_valkey_ready, None)
             return True
 
-    def stop(self, patience_s: float = 20.0) -> None:
-        """Neither server runs. Whatever has not ended after `patience_s` is killed: the next start recovers."""
-        if not self.home.exists():
-            return
-        with self._lock():
-            if process := self._postgres():  # SIGINT ends sessions ("fast"), SIGQUIT leaves recovery to the next start
-                self._end(process, [(signal.SIGINT, patience_s), (signal.SIGQUIT, 2.0), (signal.SIGKILL, 5.0)])
-            if process := self._valkey():
-                self._end(process, [(signal.SIGTERM, patience_s), (signal.SIGKILL, 5.0)])
+    def stop_postgres(self, patience_s: float = 20.0) -> None:
+        """SIGINT ends sessions and shuts down ("fast"); after `patience_s` SIGQUIT leaves recovery to the next start."""
+        steps = [(signal.SIGINT, patience_s), (signal.SIGQUIT, 1.0), (signal.SIGKILL, 5.0)]
+        self._end(self._postgres, self.postgres_data, steps)
+
+    def stop_valkey(self, patience_s: float = 20.0) -> None:
+        """SIGTERM writes the append-only file out; after `patience_s` it is killed."""
+        self._end(self._valkey, self.valkey_socket, [(signal.SIGTERM, patience_s), (signal.SIGKILL, 5.0)])
+
+    def stop(self) -> None:
+        """Neither server runs."""
+        self.stop_valkey()
+        self.stop_postgres()
 
     def remove(self) -> None:
         """Stop, then delete everything of the home, also what lies outside of it."""
@@ -174,8 +178,7 @@ class Embedded:
 
     def _process(self, pid_file: Path, program: str, argument: str) -> psutil.Process | None:
         """The process of a pid file, if it is still the one that wrote it: pids are used again."""
-        for child in self._children:
-            child.poll()  # ends zombies
+        self._collect()
         with contextlib.suppress(OSError, ValueError, IndexError, psutil.Error):
             process = psutil.Process(int(pid_file.read_text().split()[0]))
             command = process.cmdline()
@@ -206,22 +209,39 @@ class Embedded:
                     return
                 time.sleep(0.02)
             time.sleep(0.3)
-        for process in self._children:
-            if process.poll() is None:
-                process.terminate()
+        child.kill()
         raise EmbeddedError(f"{Path(command[0]).name} did not start within {START_LIMIT_S:.0f} s; its log is {log}")
 
-    def _end(self, process: psutil.Process, steps: Sequence[tuple[signal.Signals, float]]) -> None:
-        for sent, patience_s in steps:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.send_signal(sent)
-            deadline = time.monotonic() + patience_s
-            while time.monotonic() < deadline:
-                for child in self._children:
-                    child.poll()
-                if not _is_alive(process):
-                    return
-                time.sleep(0.02)
+    def _end(
+        self, find: Callable[[], psutil.Process | None], mark: Path, steps: Sequence[tuple[signal.Signals, float]]
+    ) -> None:
+        """Signal the server until it is gone: the one of the pid file, or one of ours too young to have written it."""
+        if not self.home.exists():
+            return
+        with self._lock():
+            process = find() or self._unannounced(mark)
+            if process is None:
+                return
+            for sent, patience_s in steps:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.send_signal(sent)
+                deadline = time.monotonic() + patience_s
+                while time.monotonic() < deadline:
+                    self._collect()
+                    if not _is_alive(process):
+                        return
+                    time.sleep(0.02)
+
+    def _unannounced(self, mark: Path) -> psutil.Process | None:
+        self._collect()
+        for child in self._children:
+            if str(mark) in map(str, child.args):  # type: ignore[arg-type]
+                return psutil.Process(child.pid)
+        return None
+
+    def _collect(self) -> None:
+        """Forget children that have ended; asking also spares them from staying zombies."""
+        self._children = [child for child in self._children if child.poll() is None]
 
     @contextlib.contextmanager
     def _lock(self) -> Iterator[None]:

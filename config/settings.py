@@ -206,10 +206,12 @@ BACKOFF_BASE_S = env.seconds("BACKOFF_BASE_S", 30)
 BACKOFF_MAX_S = env.seconds("BACKOFF_MAX_S", 6 * 3600)
 RATE_LIMIT_WAIT_S = env.seconds("RATE_LIMIT_WAIT_S", 60)
 PLAID_POLL_S = env.seconds("PLAID_POLL_S", 60 if DEMO else 24 * 3600)  # the longest an active Item goes unlooked at
+HOUSEKEEPING_S = env.seconds("HOUSEKEEPING_S", 15)
 LINK_POLL_S = env.seconds("LINK_POLL_S", 2)  # how often an open Hosted Link session is asked for its result
 PLAID_SYNC_PER_ITEM_MINUTE = env.integer("PLAID_SYNC_PER_ITEM_MINUTE", 50, at_least=1)
 PLAID_SYNC_PER_CLIENT_MINUTE = env.integer("PLAID_SYNC_PER_CLIENT_MINUTE", 2500, at_least=1)
 PLAID_ACCOUNTS_PER_ITEM_MINUTE = env.integer("PLAID_ACCOUNTS_PER_ITEM_MINUTE", 15, at_least=1)
+BUDGET_NAMESPACE = env.text("BUDGET_NAMESPACE", "main")  # apart for each test worker on one server
 PLAID_TIMEOUT_S = env.seconds("PLAID_TIMEOUT_S", 60)
 
 # --- providers -------------------------------------------------------------------------------------------------------

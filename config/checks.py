@@ -1,0 +1,19 @@
+"""System checks over the environment: everything that is missing or malformed, at once and in sentences."""
+
+import sys
+
+from django.conf import settings
+from django.core.checks import Error, Tags, register
+
+
+@register(Tags.security)
+def environment_is_complete(app_configs, **_kwargs) -> list[Error]:
+    """One error a problem; `manage.py check` prints them all."""
+    hint = "See .env.example and docs/reference/settings.md."
+    return [Error(problem, hint=hint, id=f"causeway.E{number:03}") for number, problem in enumerate(settings.CONFIGURATION_PROBLEMS, 1)]
+
+
+def refuse_bad_configuration() -> None:
+    """End a server process with the same sentences that `manage.py check` prints, instead of a traceback later."""
+    if problems := settings.CONFIGURATION_PROBLEMS:
+        sys.exit("Causeway cannot start:\n" + "\n".join(f"  - {problem}" for problem in problems))

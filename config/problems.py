@@ -1,0 +1,147 @@
+"""Any error becomes problem details (RFC 9457) with a code, what to do about it, and the correlation id.
+
+Used by the API for its own errors and the framework's alike, and by plain Django views and handlers.
+"""
+
+from http import HTTPStatus
+from typing import Any
+
+import structlog
+from django.core.exceptions import BadRequest, DisallowedHost, PermissionDenied, RequestDataTooBig
+from django.dispatch import Signal
+from django.http import Http404, HttpRequest, HttpResponse
+from rest_framework import exceptions
+from rest_framework.response import Response
+
+from config import correlation
+from config.rendering import JSONRenderer
+from connections.errors import CATALOGUE, CausewayError
+
+log = structlog.get_logger(__name__)
+
+MEDIA_TYPE = "application/problem+json"
+# Sent by the face, after the rollback, so that the record of a failure survives it. Arguments: request, error, problem.
+error_reported = Signal()
+
+_FRAMEWORK: tuple[tuple[type[Exception], str], ...] = (
+    (exceptions.ValidationError, "validation_failed"),
+    (exceptions.ParseError, "malformed_request"),
+    (exceptions.AuthenticationFailed, "not_authenticated"),
+    (exceptions.NotAuthenticated, "not_authenticated"),
+    (exceptions.PermissionDenied, "permission_denied"),
+    (exceptions.NotFound, "not_found"),
+    (exceptions.MethodNotAllowed, "method_not_allowed"),
+    (exceptions.NotAcceptable, "not_acceptable"),
+    (exceptions.UnsupportedMediaType, "unsupported_media_type"),
+    (exceptions.Throttled, "throttled"),
+    (Http404, "not_found"),
+    (PermissionDenied, "permission_denied"),
+    (RequestDataTooBig, "request_too_large"),
+    (DisallowedHost, "malformed_request"),
+    (BadRequest, "malformed_request"),
+)
+
+
+def translate(error: Exception) -> CausewayError:
+    """The error of our taxonomy that says the same; an unknown exception is `internal_error`."""
+    if isinstance(error, CausewayError):
+        return error
+    code = next((code for kind, code in _FRAMEWORK if isinstance(error, kind)), "internal_error")
+    if isinstance(error, exceptions.ValidationError):
+        return CausewayError(code=code, fields=field_messages(error.detail))
+    if isinstance(error, exceptions.Throttled):
+        return CausewayError(code=code, retry_after_s=error.wait)
+    if isinstance(error, exceptions.ParseError | exceptions.UnsupportedMediaType | exceptions.MethodNotAllowed):
+        return CausewayError(str(error.detail), code=code)
+    return CausewayError(code=code)
+
+
+def field_messages(detail: Any, path: str = "") -> dict[str, list[str]]:
+    """DRF's nested error detail → {"items.0.amount": ["…"]}; "" names the object itself."""
+    if isinstance(detail, dict):
+        pairs = [(f"{path}.{key}" if path else str(key), value) for key, value in detail.items()]
+    elif isinstance(detail, list) and any(isinstance(item, dict | list) for item in detail):
+        pairs = [(f"{path}.{number}" if path else str(number), value) for number, value in enumerate(detail) if value]
+    else:
+        name = path.removesuffix("non_field_errors").removesuffix(".")
+        return {name: [str(item) for item in (detail if isinstance(detail, list) else [detail])]}
+    found: dict[str, list[str]] = {}
+    for name, value in pairs:
+        for key, messages in field_messages(value, name).items():
+            found.setdefault(key, []).extend(messages)
+    return found
+
+
+def problem(error: CausewayError, *, instance: str) -> dict[str, Any]:
+    """The body: type, title, status, detail, instance, code, remediation, retryable, correlation_id, errors?"""
+    body = {
+        "type": f"/docs/errors/{error.code}",
+        "title": error.entry.title,
+        "status": error.entry.status,
+        "detail": error.detail,
+        "instance": instance,
+        "code": error.code,
+        "remediation": error.remediation,
+        "retryable": error.entry.is_retryable,
+        "fixed_by": error.entry.fixed_by.value,
+        "correlation_id": correlation.current(),
+    }
+    if error.fields is not None:
+        body["errors"] = error.fields
+    return body | error.extra
+
+
+def headers(error: CausewayError) -> dict[str, str]:
+    found = {}
+    if error.retry_after_s is not None:
+        found["Retry-After"] = str(max(1, round(error.retry_after_s)))
+    if error.entry.status == HTTPStatus.UNAUTHORIZED:
+        found["WWW-Authenticate"] = 'Bearer realm="causeway"'
+    return found
+
+
+def report(request: HttpRequest, original: Exception, error: CausewayError) -> dict[str, Any]:
+    """Log it, tell who listens, and return the body."""
+    body = problem(error, instance=request.path)
+    fields = {"code": error.code, "path": request.path, "method": request.method}
+    fields |= {"operator_detail": error.operator_detail, "provider": error.provider, "provider_code": error.provider_code}
+    fields = {key: value for key, value in fields.items() if value}
+    if error.entry.status >= HTTPStatus.INTERNAL_SERVER_ERROR and error.code == "internal_error":
+        log.error("request_failed", exc_info=original, **fields)
+    else:
+        log.info("request_refused", status=error.entry.status, **fields)
+    error_reported.send(sender=None, request=request, error=original, problem=body)
+    return body
+
+
+def exception_handler(original: Exception, context: dict[str, Any]) -> Response:
+    """DRF's EXCEPTION_HANDLER."""
+    error = translate(original)
+    request = context["request"]
+    response = Response(report(request._request, original, error), status=error.entry.status, headers=headers(error))
+    response.content_type = MEDIA_TYPE
+    return response
+
+
+def problem_response(request: HttpRequest, original: Exception) -> HttpResponse:
+    """The same answer from a plain Django view."""
+    error = translate(original)
+    body = JSONRenderer().render(report(request, original, error))
+    return HttpResponse(body, status=error.entry.status, content_type=MEDIA_TYPE, headers=headers(error))
+
+
+# --- handler400 … handler500: for addresses that no API view answers ---
+def _handler(code: str):
+    def handle(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+        if request.path.startswith(("/api/", "/webhook/", "/healthz", "/readyz")):
+            return problem_response(request, exception if isinstance(exception, CausewayError) else CausewayError(code=code))
+        title = CATALOGUE[code].title
+        text = f"{title}\n{CATALOGUE[code].detail}\nCorrelation id: {correlation.current()}\n"
+        return HttpResponse(text, status=CATALOGUE[code].status, content_type="text/plain; charset=utf-8")
+
+    return handle
+
+
+bad_request, permission_denied, page_not_found, server_error = map(
+    _handler, ("malformed_request", "permission_denied", "not_found", "internal_error")
+)

@@ -1,0 +1,14 @@
+"""The web process. It says so before settings load, since only it pools its database connections."""
+
+import os
+
+os.environ["CAUSEWAY_PROCESS"] = "web"
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+
+from django.core.wsgi import get_wsgi_application  # noqa: E402
+
+application = get_wsgi_application()
+
+from config.checks import refuse_bad_configuration  # noqa: E402
+
+refuse_bad_configuration()

@@ -1,0 +1,21 @@
+from connections.models.account import Account, PlaidItemAccount
+from connections.models.connection import Connection
+from connections.models.credential import Credential
+from connections.models.plaid_item import PlaidItem
+from connections.models.plaid_link import PlaidExchange, PlaidLink
+from connections.models.workspace import AccessToken, Membership, Role, User, Workspace
+
+__all__ = [
+    "AccessToken",
+    "Account",
+    "Connection",
+    "Credential",
+    "Membership",
+    "PlaidExchange",
+    "PlaidItem",
+    "PlaidItemAccount",
+    "PlaidLink",
+    "Role",
+    "User",
+    "Workspace",
+]

@@ -1,0 +1,81 @@
+"""A link to a bank, a shop, books or a data store, and where it stands."""
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+
+from connections.tenancy import TenantModel
+
+
+class Status(models.TextChoices):
+    DRAFT = "draft", "Draft"
+    VERIFIED = "verified", "Verified"
+    ACTIVE = "active", "Active"
+    NEEDS_REAUTH = "needs_reauth", "Needs you"
+    FAILED = "failed", "Failing"
+    PAUSED = "paused", "Paused"
+    PENDING_CLEANUP = "pending_cleanup", "Leaving soon"
+    DISCONNECTING = "disconnecting", "Disconnecting"
+    DISCONNECTED = "disconnected", "Disconnected"
+
+
+class Provider(models.TextChoices):
+    PLAID = "plaid", "Plaid"
+    WOOCOMMERCE = "woocommerce", "WooCommerce"
+    QUICKBOOKS = "quickbooks", "QuickBooks Online"
+    SUPABASE = "supabase", "Supabase"
+
+
+class Environment(models.TextChoices):
+    SANDBOX = "sandbox", "Sandbox"
+    PRODUCTION = "production", "Production"
+
+
+class Wait(models.TextChoices):
+    """Why a connection's next attempt lies in the future."""
+
+    NONE = "", "–"
+    BACKOFF = "backoff", "Back-off after a failure"
+    RATE_LIMIT = "rate_limit", "The provider asked us to slow down"
+    CONFIGURATION = "configuration", "The provider refuses this installation's keys"
+
+
+class Connection(TenantModel):
+    """One linked account at one provider. Its status moves only through `connections.services.lifecycle`."""
+
+    owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="connections")
+    provider = models.CharField(max_length=20, choices=Provider)
+    name = models.CharField(max_length=200)
+    environment = models.CharField(max_length=20, choices=Environment, default=Environment.PRODUCTION)
+    status = models.CharField(max_length=20, choices=Status, default=Status.DRAFT)
+    status_reason = models.CharField(max_length=300, blank=True)
+    config = models.JSONField(default=dict, blank=True, help_text="Settings that are not secret; secrets are Credentials.")
+    config_version = models.PositiveIntegerField(default=1)
+    last_sync_at = models.DateTimeField(null=True, blank=True)
+    last_verified_at = models.DateTimeField(null=True, blank=True)
+    reauth_due_at = models.DateTimeField(null=True, blank=True, help_text="When the consent given at the bank ends.")
+    failure_count = models.PositiveIntegerField(default=0, help_text="Failures in a row; a success sets it to 0.")
+    next_attempt_at = models.DateTimeField(null=True, blank=True, help_text="Not tried before this.")
+    wait_reason = models.CharField(max_length=20, choices=Wait, default=Wait.NONE, blank=True)
+    error_code = models.CharField(max_length=64, blank=True)
+    error_detail = models.TextField(blank=True, help_text="For operators; scrubbed.")
+    error_correlation_id = models.CharField(max_length=128, blank=True)
+    error_at = models.DateTimeField(null=True, blank=True)
+    event_seq = models.BigIntegerField(default=0)
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["workspace", "-id"], name="connection_by_workspace"),
+            models.Index(fields=["owner", "-id"], name="connection_by_owner"),
+            models.Index(fields=["next_attempt_at"], condition=Q(next_attempt_at__isnull=False), name="connection_waiting"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def is_syncable(self) -> bool:
+        """Whether runs may start: failing connections are still tried, those that wait for a person are not."""
+        return self.status in (Status.ACTIVE, Status.FAILED, Status.PENDING_CLEANUP)

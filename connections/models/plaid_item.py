@@ -1,0 +1,54 @@
+"""One login at one bank, and how far we have read it."""
+
+from django.db import models
+from django.db.models import F, Q
+
+from connections.models.connection import Connection
+from connections.tenancy import TenantModel
+
+
+class PlaidItem(TenantModel):
+    """Plaid's Item behind a connection.
+
+    The Item needs a sync while `dirty_seq > synced_seq`: both only count up, so that news that arrives during a run is
+    never lost and ten pieces of it cost one run. `lease_token` is the claim of the worker that reads it now; the last
+    statement of that work is conditional on it.
+    """
+
+    connection = models.OneToOneField(Connection, on_delete=models.CASCADE, related_name="plaid_item")
+    item_id = models.CharField(max_length=128, unique=True)
+    institution_id = models.CharField(max_length=64, blank=True)
+    institution_name = models.CharField(max_length=200, blank=True)
+    institution_logo = models.TextField(blank=True, help_text="PNG in base64, as Plaid gives it.")
+    institution_color = models.CharField(max_length=16, blank=True)
+    cursor = models.TextField(blank=True, help_text='Position in the Item\'s history; "" is its beginning.')
+    history_complete = models.BooleanField(default=False, help_text="Plaid has delivered the whole history at least once.")
+    dirty_seq = models.BigIntegerField(default=1)
+    synced_seq = models.BigIntegerField(default=0)
+    lease_token = models.UUIDField(null=True, blank=True)
+    lease_expires_at = models.DateTimeField(null=True, blank=True)
+    offered_until = models.DateTimeField(null=True, blank=True, help_text="Handed to the broker; not offered again before this.")
+    is_large = models.BooleanField(default=False, help_text="Its update is long: it goes to the queue for large work.")
+    last_synced_at = models.DateTimeField(null=True, blank=True)
+    reauth_needed_at = models.DateTimeField(null=True, blank=True)
+    last_sync_error = models.TextField(blank=True)
+    last_webhook_at = models.DateTimeField(null=True, blank=True)
+    consent_expires_at = models.DateTimeField(null=True, blank=True)
+    cleanup_notified_at = models.DateTimeField(null=True, blank=True)
+    removed_at = models.DateTimeField(null=True, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        indexes = [
+            # The dispatcher's question, "who is dirty?", touches only the rows that are.
+            models.Index(fields=["offered_until"], condition=Q(dirty_seq__gt=F("synced_seq"), removed_at=None), name="item_dirty"),
+            models.Index(fields=["last_synced_at"], condition=Q(removed_at=None), name="item_last_synced"),
+            models.Index(fields=["institution_id"], name="item_institution"),
+        ]
+
+    def __str__(self) -> str:
+        return self.institution_name or self.item_id
+
+    @property
+    def is_dirty(self) -> bool:
+        return self.dirty_seq > self.synced_seq

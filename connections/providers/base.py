@@ -1,0 +1,64 @@
+"""What every provider declares, and the typed values that cross its border."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """One provider: its name for people, and why it cannot be used here, if it cannot.
+
+    unavailable: returns "" where the installation has what it needs, else one sentence for an operator.
+    """
+
+    key: str
+    label: str
+    unavailable: Callable[[], str]
+
+
+@dataclass(frozen=True, slots=True)
+class BankAccount:
+    """An account as the provider tells it now. Balances are decimal text, exact; credit balances are positive when owed."""
+
+    external_id: str
+    persistent_id: str
+    name: str
+    official_name: str
+    mask: str
+    type: str
+    subtype: str
+    iso_currency: str | None
+    unofficial_currency: str | None
+    balance_current: str | None
+    balance_available: str | None
+    balance_limit: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Institution:
+    """A bank. logo: PNG in base64, or ""."""
+
+    external_id: str
+    name: str
+    logo: str
+    color: str
+
+
+@dataclass(frozen=True, slots=True)
+class SyncPage:
+    """The envelope of one page of changes; `raw` is the page's bytes, untouched."""
+
+    raw: bytes
+    next_position: str
+    has_more: bool
+    records: int
+    removed: int
+    is_history_complete: bool
+    request_id: str
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self.records or self.removed)

@@ -1,0 +1,163 @@
+"""Plaid over HTTP: the official SDK's transport with raw answers, explicit timeouts and one way to fail.
+
+The SDK's typed models cost about 4 ms a transaction, so they validate in tests and never run here. Every call is
+logged without its bodies, carries the correlation id, and raises only errors of `connections.errors`.
+"""
+
+import os
+import time
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import orjson
+import plaid
+import structlog
+import urllib3
+from django.conf import settings
+
+from config import correlation
+from connections import budgets
+from connections.errors import CausewayError, Misconfigured, RateLimited, TemporaryError
+from connections.providers.base import Json, SyncPage
+from connections.providers.plaid import records
+from connections.providers.plaid.errors import PROVIDER, classify
+
+log = structlog.get_logger(__name__)
+
+CONNECT_TIMEOUT_S = 3.05
+PAGE_SIZE = 500  # the most that /transactions/sync gives
+_AUTH = ["clientId", "plaidVersion", "secret"]
+
+
+@lru_cache(maxsize=8)
+def _api(_pid: int, host: str, client_id: str, secret: str) -> plaid.ApiClient:
+    """One pool a process and host: sockets must not cross a fork. Retries belong to the rows, not to the transport."""
+    configuration = plaid.Configuration(host=host, api_key={"clientId": client_id, "secret": secret, "plaidVersion": "2020-09-14"})
+    configuration.retries = urllib3.Retry(connect=1, read=0, status=0, redirect=0)
+    api = plaid.ApiClient(configuration)
+    api.set_default_header("Accept-Encoding", "gzip")
+    return api
+
+
+class PlaidClient:
+    """Plaid's API for one environment. item_key: whose budget a call counts against (any stable name of the Item)."""
+
+    def __init__(self, environment: str, *, item_key: str = "") -> None:
+        self._item_key = item_key
+        self._host = settings.PLAID_PRODUCTION_URL if environment == "production" else settings.PLAID_SANDBOX_URL
+        if not (settings.PLAID_CLIENT_ID and settings.PLAID_SECRET):
+            raise Misconfigured(code="provider_not_configured", provider=PROVIDER, operator_detail="PLAID_CLIENT_ID and PLAID_SECRET are not set")
+
+    # --- Link ---
+    def link_token_create(self, body: Json) -> Json:
+        """{link_token, expiration, hosted_link_url?}. Source: Plaid API, /link/token/create."""
+        return self._json("/link/token/create", body)
+
+    def link_token_get(self, link_token: str) -> Json:
+        """{link_sessions[]}: what became of a Hosted Link session."""
+        return self._json("/link/token/get", {"link_token": link_token})
+
+    def public_token_exchange(self, public_token: str) -> Json:
+        """{access_token, item_id, request_id}. Makes a billable Item: after an unknown outcome it must not be repeated."""
+        return self._json("/item/public_token/exchange", {"public_token": public_token})
+
+    # --- Items ---
+    def item_get(self, access_token: str) -> Json:
+        """{item, status}: free, and answers 200 with item.error for an Item in trouble."""
+        return self._json("/item/get", {"access_token": access_token})
+
+    def item_remove(self, access_token: str) -> Json:
+        return self._json("/item/remove", {"access_token": access_token})
+
+    def accounts_get(self, access_token: str) -> list[Json]:
+        """accounts[], numbers as exact text. Only accounts that are open and shared now."""
+        self._take("accounts", settings.PLAID_ACCOUNTS_PER_ITEM_MINUTE)
+        accounts = self._exact("/accounts/get", {"access_token": access_token}).get("accounts")
+        if not isinstance(accounts, list):
+            raise records.malformed("accounts/get without accounts")
+        return accounts
+
+    def institution_get(self, institution_id: str) -> Json:
+        body = {"institution_id": institution_id, "country_codes": settings.PLAID_COUNTRY_CODES, "options": {"include_optional_metadata": True}}
+        return self._json("/institutions/get_by_id", body)
+
+    def webhook_verification_key(self, key_id: str) -> Json:
+        """{key}: the JWK that signed a webhook."""
+        return self._json("/webhook_verification_key/get", {"key_id": key_id})
+
+    # --- Transactions ---
+    def transactions_sync(self, access_token: str, cursor: str) -> SyncPage:
+        """The page after `cursor` ("" = the beginning). Raises MutationDuringPagination, CursorDisowned, NeedsReauth, …"""
+        self._take("sync", settings.PLAID_SYNC_PER_ITEM_MINUTE, client_per_minute=settings.PLAID_SYNC_PER_CLIENT_MINUTE)
+        body = {"access_token": access_token, "cursor": cursor, "count": PAGE_SIZE}
+        return self._call("/transactions/sync", body, records.sync_page)
+
+    # --- transport ---
+    def _take(self, name: str, per_minute: int, *, client_per_minute: int = 0) -> None:
+        """Keep to Plaid's published rates, shared by all processes, instead of running into its 429s."""
+        for key, rate in (((name, "item", self._item_key), per_minute), ((name, "client", settings.PLAID_CLIENT_ID), client_per_minute)):
+            if rate and (wait := budgets.take("plaid", *key, per_minute=rate)):
+                raise RateLimited(provider=PROVIDER, retry_after_s=wait, operator_detail=f"our own budget for {name} is used up for {wait:.1f} s")
+
+    def _json(self, path: str, body: Json) -> Json:
+        return self._call(path, body, orjson.loads)
+
+    def _exact(self, path: str, body: Json) -> Json:
+        import json
+
+        return self._call(path, body, lambda raw: json.loads(raw, parse_float=str))
+
+    def _call(self, path: str, body: Json, parse: Callable[[bytes], Any]) -> Any:
+        started = time.monotonic()
+        error: CausewayError | None = None
+        status, raw = 0, b""
+        try:
+            status, raw = self._send(path, body)
+            answer = parse(raw)
+        except plaid.ApiException as refused:
+            status = refused.status or 0
+            error = classify(status, refused.body) if status else self._unreachable("TLS failed")
+        except urllib3.exceptions.HTTPError as lost:
+            error = self._unreachable(type(lost).__name__, timed_out=isinstance(lost, urllib3.exceptions.TimeoutError))
+        except ValueError:
+            error = records.malformed(f"{path} answered {status} with something that is not JSON")
+        except CausewayError as malformed:
+            error = malformed
+        log.info(
+            "provider_call",
+            provider=PROVIDER,
+            path=path,
+            status=status,
+            duration_ms=round((time.monotonic() - started) * 1000),
+            bytes=len(raw),
+            error=error.code if error else None,
+            provider_code=error.provider_code if error else None,
+        )
+        if error:
+            raise error
+        if isinstance(answer, dict | SyncPage):
+            return answer
+        raise records.malformed(f"{path} answered {status} with something that is not an object")
+
+    def _send(self, path: str, body: Json) -> tuple[int, bytes]:
+        headers = {"Content-Type": "application/json", "Accept": "application/json", "X-Correlation-ID": correlation.current()}
+        try:
+            response = _api(os.getpid(), self._host, settings.PLAID_CLIENT_ID, settings.PLAID_SECRET).call_api(
+                path,
+                "POST",
+                header_params={name: value for name, value in headers.items() if value},
+                body=body,
+                auth_settings=_AUTH,
+                _preload_content=False,
+                _return_http_data_only=True,
+                _request_timeout=(CONNECT_TIMEOUT_S, settings.PLAID_TIMEOUT_S),
+            )
+        except AttributeError as error:  # what the SDK makes of its own TLS error, whose body is None
+            raise urllib3.exceptions.SSLError("TLS failed") from error
+        return response.status, response.data  # .data must be read, or the socket is lost to the pool
+
+    @staticmethod
+    def _unreachable(what: str, *, timed_out: bool = False) -> TemporaryError:
+        code = "provider_timeout" if timed_out else "provider_unavailable"
+        return TemporaryError(code=code, provider=PROVIDER, operator_detail=f"Plaid could not be reached: {what}")

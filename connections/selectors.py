@@ -1,0 +1,38 @@
+"""What a person may see of connections: the visibility rule lives here and nowhere else."""
+
+from django.db.models import Q, QuerySet
+
+from connections.models import Account, Connection, Membership, Role
+from connections.models.connection import Provider
+
+
+def connections_visible_to(membership: Membership) -> QuerySet[Connection]:
+    """The workspace's connections that this member may see, newest first: one query.
+
+    Operators and owners see all; a member every connection but other people's banks; a viewer no bank at all.
+    """
+    connections = Connection.objects.filter(workspace_id=membership.workspace_id).select_related("plaid_item").order_by("-pk")
+    role = Role(membership.role)
+    if role.covers(Role.OPERATOR):
+        return connections
+    if role == Role.VIEWER:
+        return connections.exclude(provider=Provider.PLAID)
+    return connections.filter(~Q(provider=Provider.PLAID) | Q(owner_id=membership.user_id))
+
+
+def connections_managed_by(membership: Membership) -> QuerySet[Connection]:
+    """Those this member may change: their own, or, from operator on, all."""
+    connections = connections_visible_to(membership)
+    if Role(membership.role).covers(Role.OPERATOR):
+        return connections
+    return connections.filter(owner_id=membership.user_id)
+
+
+def bank_data_visible_to(membership: Membership) -> QuerySet[Connection]:
+    """Those whose accounts and transactions this member may read: nobody reads another person's bank, whatever their role."""
+    return connections_visible_to(membership).filter(~Q(provider=Provider.PLAID) | Q(owner_id=membership.user_id))
+
+
+def accounts_of(connection: Connection) -> QuerySet[Account]:
+    """The connection's accounts with their current Plaid ids, newest first: two queries, any length."""
+    return Account.objects.filter(connection=connection).prefetch_related("item_accounts").order_by("-pk")

@@ -1,0 +1,73 @@
+"""Keeping our accounts equal to what the bank shares now."""
+
+from collections.abc import Iterable
+
+from django.db import transaction
+from django.utils import timezone
+
+from connections.models import Account, PlaidItem, PlaidItemAccount
+from connections.providers.base import BankAccount
+
+
+@transaction.atomic
+def accounts_update(*, item: PlaidItem, accounts: Iterable[BankAccount], is_complete: bool) -> None:
+    """Upsert `accounts`; with `is_complete`, those of ours that are not among them are marked missing, never deleted.
+
+    A Plaid account id that we do not know may be an old account under a new name (account churn): it takes over the
+    account with the same persistent id, or, where that account's id has vanished, the same name, mask and type.
+    Locks the Item row, so that two callers cannot create an account twice.
+    """
+    accounts = list(accounts)
+    PlaidItem.objects.select_for_update(no_key=True).get(pk=item.pk)
+    mappings = {m.plaid_account_id: m for m in PlaidItemAccount.objects.filter(item=item).select_related("account")}
+    seen_ids = {account.external_id for account in accounts}
+    for incoming in accounts:
+        mapping = mappings.get(incoming.external_id)
+        account = mapping.account if mapping else _churned(incoming, mappings, seen_ids if is_complete else None)
+        account = _write(account or Account(workspace_id=item.workspace_id, connection_id=item.connection_id), incoming)
+        if mapping is None or mapping.replaced_at:
+            PlaidItemAccount.objects.filter(item=item, account=account, replaced_at=None).update(replaced_at=timezone.now())
+        if mapping is None:
+            mapping = PlaidItemAccount(workspace_id=item.workspace_id, item=item, account=account, plaid_account_id=incoming.external_id)
+            mapping.save()
+            mappings[incoming.external_id] = mapping
+        elif mapping.replaced_at:
+            mapping.replaced_at = None
+            mapping.save(update_fields=["replaced_at"])
+    if is_complete:
+        shared = {mappings[external_id].account_id for external_id in seen_ids}
+        gone = Account.objects.filter(connection_id=item.connection_id, status=Account.Status.ACTIVE).exclude(pk__in=shared)
+        gone.update(status=Account.Status.MISSING, updated_at=timezone.now())
+
+
+def _churned(incoming: BankAccount, mappings: dict[str, PlaidItemAccount], seen_ids: set[str] | None) -> Account | None:
+    """The account that this new id most likely means. seen_ids: the ids shared now, where that list is complete."""
+    current = [mapping for mapping in mappings.values() if mapping.replaced_at is None]
+    if incoming.persistent_id:
+        for mapping in current:
+            if mapping.account.persistent_id == incoming.persistent_id:
+                return mapping.account
+    if seen_ids is None:
+        return None
+    likeness = (incoming.name, incoming.mask, incoming.type, incoming.subtype)
+    alike = [
+        mapping.account
+        for mapping in current
+        if mapping.plaid_account_id not in seen_ids
+        and (mapping.account.name, mapping.account.mask, mapping.account.type, mapping.account.subtype) == likeness
+    ]
+    return alike[0] if len(alike) == 1 else None
+
+
+def _write(account: Account, incoming: BankAccount) -> Account:
+    """Save what differs; the balances' time moves with every look."""
+    account.name, account.official_name, account.mask = incoming.name, incoming.official_name, incoming.mask
+    account.type, account.subtype, account.persistent_id = incoming.type, incoming.subtype, incoming.persistent_id
+    account.iso_currency, account.unofficial_currency = incoming.iso_currency, incoming.unofficial_currency
+    account.balance_current, account.balance_available = incoming.balance_current, incoming.balance_available
+    account.balance_limit = incoming.balance_limit
+    account.balances_at = timezone.now()
+    if account.status == Account.Status.MISSING:
+        account.status = Account.Status.ACTIVE
+    account.save()
+    return account

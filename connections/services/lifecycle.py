@@ -1,0 +1,137 @@
+"""A connection's status, one machine for all providers: the table of DESIGN §3, and the only place that moves it."""
+
+from datetime import timedelta
+from enum import StrEnum
+from random import uniform
+
+import structlog
+from django.conf import settings
+from django.utils import timezone
+
+from config import correlation
+from config.logs import scrub
+from connections.errors import CausewayError, Conflict, Misconfigured, NeedsReauth, PermanentError, RateLimited
+from connections.models import Connection
+from connections.models.connection import Status, Wait
+
+log = structlog.get_logger(__name__)
+
+FAILURES_UNTIL_FAILED = 3
+FAILED_RETRY_S = 6 * 3600  # a failed connection is still tried, at most this often
+
+
+class Event(StrEnum):
+    VERIFIED = "verified"
+    VERIFICATION_FAILED = "verification_failed"
+    ACTIVATED = "activated"
+    REAUTH_NEEDED = "reauth_needed"
+    FAILED = "failed"
+    RECOVERED = "recovered"
+    PAUSED = "paused"
+    RESUMED = "resumed"
+    DORMANT = "dormant"
+    USED = "used"
+    RECONFIGURED = "reconfigured"
+    DISCONNECTING = "disconnecting"
+    DISCONNECTED = "disconnected"
+
+
+_ALIVE = (Status.ACTIVE, Status.FAILED, Status.NEEDS_REAUTH)
+TRANSITIONS: dict[Event, tuple[tuple[Status, ...], Status]] = {
+    Event.VERIFIED: ((Status.DRAFT,), Status.VERIFIED),
+    Event.VERIFICATION_FAILED: ((Status.DRAFT, Status.VERIFIED), Status.DRAFT),
+    Event.ACTIVATED: ((Status.VERIFIED,), Status.ACTIVE),
+    Event.REAUTH_NEEDED: ((Status.ACTIVE, Status.FAILED, Status.PENDING_CLEANUP), Status.NEEDS_REAUTH),
+    Event.FAILED: ((Status.ACTIVE, Status.PENDING_CLEANUP), Status.FAILED),
+    Event.RECOVERED: ((Status.NEEDS_REAUTH, Status.FAILED), Status.ACTIVE),
+    Event.PAUSED: (_ALIVE, Status.PAUSED),
+    Event.RESUMED: ((Status.PAUSED,), Status.ACTIVE),
+    Event.DORMANT: (_ALIVE, Status.PENDING_CLEANUP),
+    Event.USED: ((Status.PENDING_CLEANUP,), Status.ACTIVE),
+    Event.RECONFIGURED: ((Status.VERIFIED, Status.PAUSED, *_ALIVE), Status.DRAFT),
+    Event.DISCONNECTING: (tuple(status for status in Status if status not in (Status.DISCONNECTING, Status.DISCONNECTED)), Status.DISCONNECTING),
+    Event.DISCONNECTED: ((Status.DISCONNECTING,), Status.DISCONNECTED),
+}
+
+
+def apply(connection: Connection, event: Event, *, reason: str = "") -> bool:
+    """Move the connection (locked by the caller, not saved here) where the table says. False: the event changes nothing."""
+    sources, target = TRANSITIONS[event]
+    if connection.status not in sources:
+        return False
+    log.info("connection_status", connection=str(connection.pk), was=connection.status, now=target.value, event_name=event.value)
+    connection.status, connection.status_reason = target, reason[:300]
+    return True
+
+
+def record_success(connection: Connection) -> None:
+    """A sync went through: active again, every trace of trouble cleared. The caller holds the row and saves it."""
+    apply(connection, Event.RECOVERED)
+    connection.last_sync_at = timezone.now()
+    connection.failure_count = 0
+    connection.next_attempt_at, connection.wait_reason = None, Wait.NONE
+    connection.error_code = connection.error_detail = connection.error_correlation_id = ""
+    connection.error_at = None
+    connection.status_reason = ""
+
+
+def record_failure(connection: Connection, error: CausewayError) -> None:
+    """A sync failed: the class of the error is the policy (style §5). The caller holds the row and saves it.
+
+    Rate limits and our own misconfiguration wait without counting as failures; whatever needs a person stops; the
+    rest backs off exponentially, and is failed at the third failure in a row or the first permanent one.
+    """
+    now = timezone.now()
+    connection.error_code, connection.error_at = error.code, now
+    connection.error_detail = scrub(error.operator_detail or str(error))
+    connection.error_correlation_id = correlation.current()
+    if isinstance(error, RateLimited):
+        connection.wait_reason = Wait.RATE_LIMIT
+        connection.next_attempt_at = now + timedelta(seconds=error.retry_after_s or settings.RATE_LIMIT_WAIT_S)
+        return
+    if isinstance(error, Misconfigured):
+        connection.wait_reason = Wait.CONFIGURATION
+        connection.next_attempt_at = now + timedelta(seconds=min(settings.BACKOFF_MAX_S, settings.BACKOFF_BASE_S * 10))
+        return
+    if isinstance(error, NeedsReauth):
+        apply(connection, Event.REAUTH_NEEDED, reason=error.detail)
+        connection.next_attempt_at, connection.wait_reason = None, Wait.NONE
+        return
+    connection.failure_count += 1
+    if isinstance(error, PermanentError) or connection.failure_count >= FAILURES_UNTIL_FAILED:
+        apply(connection, Event.FAILED, reason=error.detail)
+    wait_s = max(error.retry_after_s or 0, backoff_s(connection.failure_count))
+    if connection.status == Status.FAILED and isinstance(error, PermanentError):
+        wait_s = min(FAILED_RETRY_S, settings.BACKOFF_MAX_S)
+    connection.wait_reason = Wait.BACKOFF
+    connection.next_attempt_at = now + timedelta(seconds=wait_s)
+
+
+def backoff_s(failures: int) -> float:
+    """Exponential from BACKOFF_BASE_S, capped, with ±20 % jitter so that many do not come back at once."""
+    capped = min(settings.BACKOFF_MAX_S, settings.BACKOFF_BASE_S * 2 ** min(failures - 1, 20))
+    return capped * uniform(0.8, 1.2)  # noqa: S311 - jitter, not a secret
+
+
+def clear_backoff(connection: Connection) -> bool:
+    """News or a person's wish ends a back-off at once; waits that the provider imposed stay. True: something was cleared."""
+    if connection.wait_reason != Wait.BACKOFF:
+        return False
+    connection.next_attempt_at, connection.wait_reason = None, Wait.NONE
+    return True
+
+
+def refuse_unless_syncable(connection: Connection) -> None:
+    """Raise the Conflict that says why no sync can start now: paused, not active, reauth needed, or a provider's wait."""
+    if connection.status == Status.PAUSED:
+        raise Conflict(code="connection_paused")
+    if connection.status == Status.NEEDS_REAUTH:
+        code = connection.error_code if connection.error_code.startswith("bank_") else "reauth_required"
+        raise Conflict(code=code)
+    if not connection.is_syncable:
+        raise Conflict(f"This connection is {connection.get_status_display().lower()}.", code="connection_not_active")
+    waits = connection.next_attempt_at and connection.next_attempt_at > timezone.now()
+    if waits and connection.wait_reason == Wait.RATE_LIMIT:
+        raise Conflict(code="rate_limit_wait", extra={"next_attempt_at": connection.next_attempt_at.isoformat()})
+    if waits and connection.wait_reason == Wait.CONFIGURATION:
+        raise Conflict(code="provider_misconfigured", extra={"next_attempt_at": connection.next_attempt_at.isoformat()})

@@ -1,0 +1,165 @@
+"""Plaid Link: asking for a link token, and following a Hosted Link session to its end."""
+
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID, uuid4
+
+import structlog
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Q
+from django.utils import timezone
+from django.utils.dateparse import parse_datetime
+
+from config import correlation
+from connections.errors import CausewayError, Conflict, RequestError
+from connections.models import Connection, PlaidLink, User
+from connections.models.connection import Status
+from connections.providers.plaid import records
+from connections.providers.plaid.client import PlaidClient
+from connections.services.plaid_exchange import credential_of, public_token_exchange, relink_completed
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class LinkToken:
+    """What Link needs. hosted_link_url: a page of Plaid's where the person does it all; None unless asked for."""
+
+    link_token: str
+    expiration: datetime
+    hosted_link_url: str | None
+    link_id: UUID
+
+
+def link_create(
+    *, user: User, workspace_id: UUID, environment: str, connection: Connection | None = None, is_hosted: bool = False, redirect_uri: str = ""
+) -> LinkToken:
+    """A link token for a new bank, or, with `connection`, for repairing that one (update mode).
+
+    The session row is what a hosted link is followed by; its token is encrypted. Raises Conflict, Misconfigured, TemporaryError.
+    """
+    if connection and connection.provider != "plaid":
+        raise RequestError("This connection is not a bank.", fields={"connection_id": ["This connection is not a bank."]})
+    if connection and connection.status in (Status.DISCONNECTING, Status.DISCONNECTED):
+        raise Conflict(code="connection_not_active")
+    environment = connection.environment if connection else environment
+    body = _request(user=user, connection=connection, is_hosted=is_hosted, redirect_uri=redirect_uri)
+    answer = PlaidClient(environment).link_token_create(body)
+    token, expiration = str(answer.get("link_token") or ""), parse_datetime(str(answer.get("expiration") or ""))
+    if not token or expiration is None or (is_hosted and not answer.get("hosted_link_url")):
+        raise records.malformed("link/token/create without link_token, expiration or hosted_link_url")
+    link = PlaidLink(
+        workspace_id=workspace_id,
+        user=user,
+        connection=connection,
+        environment=environment,
+        digest=digest(token),
+        is_hosted=is_hosted,
+        next_poll_at=timezone.now() + timedelta(seconds=settings.LINK_POLL_S) if is_hosted else None,
+        expires_at=expiration,
+        correlation_id=correlation.current(),
+    )
+    link.seal(token)
+    link.save()
+    return LinkToken(token, expiration, answer.get("hosted_link_url"), link.pk)
+
+
+def digest(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def _request(*, user: User, connection: Connection | None, is_hosted: bool, redirect_uri: str) -> dict:
+    """Source: Plaid API, /link/token/create; update mode takes the access token and no products."""
+    body: dict = {
+        "client_name": settings.PLAID_CLIENT_NAME[:30],
+        "language": settings.PLAID_LANGUAGE,
+        "country_codes": settings.PLAID_COUNTRY_CODES,
+        "user": {"client_user_id": str(user.pk)},
+    }
+    if connection:
+        body["access_token"] = credential_of(connection).reveal()
+    else:
+        body["products"] = ["transactions"]
+        body["transactions"] = {"days_requested": min(settings.PLAID_DAYS_REQUESTED, 730)}
+        body["webhook"] = webhook_url()
+    if redirect_uri and not is_hosted:
+        body["redirect_uri"] = redirect_uri
+    if is_hosted:
+        body["hosted_link"] = {"completion_redirect_uri": redirect_uri} if redirect_uri else {}
+        body["webhook"] = webhook_url()
+    return body
+
+
+def webhook_url() -> str:
+    return f"{settings.PUBLIC_URL}/webhook/plaid"
+
+
+# --- following hosted sessions ---
+def links_due(*, limit: int = 50) -> list[UUID]:
+    """Hosted sessions whose result may be there by now. One indexed query."""
+    now = timezone.now()
+    free = Q(lease_expires_at=None) | Q(lease_expires_at__lt=now)
+    due = PlaidLink.objects.filter(free, status=PlaidLink.Status.OPEN, is_hosted=True, next_poll_at__lte=now)
+    return list(due.order_by("next_poll_at").values_list("pk", flat=True)[:limit])
+
+
+def link_hint(*, link_token: str) -> bool:
+    """A webhook says that this session finished: look now. False: we do not know the token."""
+    return bool(PlaidLink.objects.filter(digest=digest(link_token), status=PlaidLink.Status.OPEN).update(next_poll_at=timezone.now()))
+
+
+def link_poll(link_id: UUID) -> None:
+    """Ask Plaid once what became of the session, and exchange what it gave. A second caller at the same time does nothing."""
+    lease = uuid4()
+    now = timezone.now()
+    free = Q(lease_expires_at=None) | Q(lease_expires_at__lt=now)
+    claim = PlaidLink.objects.filter(free, pk=link_id, status=PlaidLink.Status.OPEN)
+    if not claim.update(lease_token=lease, lease_expires_at=now + timedelta(seconds=settings.LEASE_S + settings.PLAID_TIMEOUT_S)):
+        return
+    link = PlaidLink.objects.select_related("user", "connection").get(pk=link_id)
+    with correlation.bound(link.correlation_id or None):
+        try:
+            status, reason = _follow(link)
+        except CausewayError as error:
+            log.warning("link_poll_failed", link=str(link.pk), code=error.code, operator_detail=error.operator_detail)
+            gave_up = not error.entry.is_retryable
+            status, reason = (PlaidLink.Status.FAILED if gave_up else PlaidLink.Status.OPEN), error.detail
+    if status == PlaidLink.Status.OPEN and link.expires_at < timezone.now():
+        status = PlaidLink.Status.EXPIRED
+    age_s = (timezone.now() - link.created_at).total_seconds()
+    wait_s = settings.LINK_POLL_S if age_s < 600 else settings.LINK_POLL_S * 5
+    PlaidLink.objects.filter(pk=link_id, lease_token=lease).update(
+        status=status, status_reason=reason[:300], next_poll_at=timezone.now() + timedelta(seconds=wait_s), lease_token=None, lease_expires_at=None
+    )
+
+
+def _follow(link: PlaidLink) -> tuple[PlaidLink.Status, str]:
+    """(the session's status now, why)."""
+    results, state = records.link_results(PlaidClient(link.environment).link_token_get(link.reveal()))
+    if link.connection and (results or state == "finished"):
+        relink_completed(connection=link.connection)  # update mode: the access token is unchanged, nothing is exchanged
+        return PlaidLink.Status.FINISHED, ""
+    refused = ""
+    for public_token, metadata in results:
+        try:
+            public_token_exchange(
+                user=link.user, workspace_id=link.workspace_id, public_token=public_token, environment=link.environment, metadata=metadata, link=link
+            )
+        except CausewayError as error:
+            if error.code == "public_token_used":
+                continue  # it came by the other way first
+            if error.entry.is_retryable and error.code != "outcome_unknown":
+                raise
+            refused = error.detail
+    if refused:
+        return PlaidLink.Status.FAILED, refused
+    return {"finished": PlaidLink.Status.FINISHED, "exited": PlaidLink.Status.EXITED}.get(state, PlaidLink.Status.OPEN), ""
+
+
+@transaction.atomic
+def links_expire() -> int:
+    """Close sessions that nobody finished in time. Returns how many."""
+    late = PlaidLink.objects.filter(status=PlaidLink.Status.OPEN, expires_at__lt=timezone.now() - timedelta(minutes=5))
+    return late.update(status=PlaidLink.Status.EXPIRED)

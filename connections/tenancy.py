@@ -1,0 +1,88 @@
+"""Row-level security: who the database thinks is asking, and the migration operation that protects a table.
+
+A request on behalf of a workspace runs as the *tenant* role with `app.workspace_id` set; PostgreSQL then shows and
+accepts that workspace's rows only, whatever the query says. Everything else (sign-in, receivers, workers, the console)
+stays the *app* role, which has a policy of its own. docs/explanation/row-security.md says why.
+"""
+
+from uuid import UUID
+
+from django.conf import settings
+from django.db import connection, models
+from django.db.migrations.operations.base import Operation
+
+from connections.ids import uuid7
+
+
+def enter(workspace_id: UUID) -> None:
+    """Switch this thread's database connection to the tenant role, for one workspace. One statement."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT set_config('role', %s, false), set_config('app.workspace_id', %s, false)",
+            [settings.DATABASE_ROLES["tenant"], str(workspace_id)],
+        )
+
+
+def leave() -> None:
+    """Switch back to the app role. A connection that cannot be switched back is closed, never reused."""
+    if connection.connection is None:
+        return
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT set_config('role', 'none', false), set_config('app.workspace_id', '', false)")
+    except Exception:
+        connection.close()
+        raise
+
+
+class TenantModel(models.Model):
+    """A row that belongs to one workspace. Its table needs `ProtectTable` in the migration that makes it."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    workspace = models.ForeignKey("connections.Workspace", on_delete=models.PROTECT, related_name="+")
+
+    class Meta:
+        abstract = True
+
+
+class ProtectTable(Operation):
+    """Turn row-level security on for a table: the app sees all of it, a tenant its own workspace.
+
+    column: the column that holds the workspace id. grants: what the tenant role may do to its own rows.
+    """
+
+    reversible = True
+
+    def __init__(self, table: str, *, column: str = "workspace_id", grants: str = "SELECT, INSERT, UPDATE, DELETE") -> None:
+        self.table, self.column, self.grants = table, column, grants
+
+    def state_forwards(self, app_label, state) -> None:
+        """The models stay as they are."""
+
+    def database_forwards(self, app_label, schema_editor, from_state, to_state) -> None:
+        quote = schema_editor.quote_name
+        table, column = quote(self.table), quote(self.column)
+        app, tenant = quote(settings.DATABASE_ROLES["app"]), quote(settings.DATABASE_ROLES["tenant"])
+        mine = f"{column} = nullif(current_setting('app.workspace_id', true), '')::uuid"
+        schema_editor.execute(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
+        schema_editor.execute(f"CREATE POLICY app_all ON {table} TO {app} USING (true) WITH CHECK (true)")
+        schema_editor.execute(f"CREATE POLICY tenant_own ON {table} TO {tenant} USING ({mine}) WITH CHECK ({mine})")
+        schema_editor.execute(f"GRANT {self.grants} ON {table} TO {tenant}")
+
+    def database_backwards(self, app_label, schema_editor, from_state, to_state) -> None:
+        table = schema_editor.quote_name(self.table)
+        tenant = schema_editor.quote_name(settings.DATABASE_ROLES["tenant"])
+        schema_editor.execute(f"REVOKE ALL ON {table} FROM {tenant}")
+        for policy in ("tenant_own", "app_all"):
+            schema_editor.execute(f"DROP POLICY {policy} ON {table}")
+        schema_editor.execute(f"ALTER TABLE {table} DISABLE ROW LEVEL SECURITY")
+
+    def describe(self) -> str:
+        return f"Protect {self.table} with row-level security"
+
+    @property
+    def migration_name_fragment(self) -> str:
+        return f"protect_{self.table}"
+
+    def deconstruct(self):
+        return self.__class__.__qualname__, [self.table], {"column": self.column, "grants": self.grants}

@@ -1,0 +1,86 @@
+"""One attempt to move records, and its report."""
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+
+from connections.models import Connection
+from connections.tenancy import TenantModel
+
+
+class RunStatus(models.TextChoices):
+    QUEUED = "queued", "Waiting"
+    RUNNING = "running", "Syncing"
+    AWAITING_APPROVAL = "awaiting_approval", "Needs approval"
+    SUCCEEDED = "succeeded", "Succeeded"
+    PARTIAL = "partial", "Succeeded in part"
+    FAILED = "failed", "Failed"
+    CANCELLED = "cancelled", "Cancelled"
+
+
+class Trigger(models.TextChoices):
+    LINK = "link", "First sync after linking"
+    WEBHOOK = "webhook", "Webhook"
+    USER = "user", "A person"
+    SCHEDULE = "schedule", "Schedule"
+    RETRY = "retry", "Automatic retry"
+
+
+class SyncRun(TenantModel):
+    """Made before the first call and always ended. The ledger: every record fetched has exactly one outcome."""
+
+    connection = models.ForeignKey(Connection, on_delete=models.CASCADE, related_name="runs")
+    parent = models.ForeignKey("self", on_delete=models.SET_NULL, null=True, blank=True, related_name="children")
+    requested_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True, related_name="+")
+    entity = models.CharField(max_length=32, default="transactions")
+    mode = models.CharField(max_length=16, default="incremental", choices=[("incremental", "Incremental"), ("full", "Full replay")])
+    trigger = models.CharField(max_length=16, choices=Trigger)
+    parameters_hash = models.CharField(max_length=64, help_text="Mode, filters and ids: only equal requests share a run.")
+    status = models.CharField(max_length=20, choices=RunStatus, default=RunStatus.QUEUED)
+    correlation_id = models.CharField(max_length=128, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    started_at = models.DateTimeField(null=True, blank=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+
+    # Where the loop stands, so that a later task goes on after the last whole page.
+    lease_token = models.UUIDField(null=True, blank=True)
+    dirty_seq = models.BigIntegerField(null=True, blank=True, help_text="The Item's dirty_seq before the first call.")
+    first_cursor = models.TextField(blank=True)
+    next_cursor = models.TextField(blank=True)
+    page_count = models.PositiveIntegerField(default=0)
+    restarts = models.PositiveIntegerField(default=0)
+
+    records_fetched = models.PositiveBigIntegerField(default=0)
+    records_created = models.PositiveBigIntegerField(default=0)
+    records_updated = models.PositiveBigIntegerField(default=0)
+    records_unchanged = models.PositiveBigIntegerField(default=0)
+    records_removed = models.PositiveBigIntegerField(default=0)
+    records_skipped = models.PositiveBigIntegerField(default=0)
+    records_parked = models.PositiveBigIntegerField(default=0)
+    records_failed = models.PositiveBigIntegerField(default=0)
+    errors = models.JSONField(default=list, blank=True, help_text="[{code, detail, remediation, correlation_id}]")
+
+    class Meta:
+        constraints = [
+            # The database coalesces: a second request joins the waiting run instead of queueing behind it.
+            models.UniqueConstraint(fields=["connection", "parameters_hash"], condition=Q(status="queued"), name="one_queued_run"),
+            models.UniqueConstraint(fields=["connection", "entity"], condition=Q(status="running"), name="one_running_run"),
+        ]
+        indexes = [
+            models.Index(fields=["workspace", "-id"], name="run_by_workspace"),
+            models.Index(fields=["connection", "-id"], name="run_by_connection"),
+            models.Index(fields=["status", "-id"], name="run_by_status"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.entity} {self.status}"
+
+    @property
+    def records_processed(self) -> int:
+        return self.records_fetched - self.records_parked
+
+    @property
+    def ledger_balanced(self) -> bool:
+        """fetched = created + updated + unchanged + removed + skipped + parked + failed."""
+        outcomes = ("created", "updated", "unchanged", "removed", "skipped", "parked", "failed")
+        return self.records_fetched == sum(getattr(self, f"records_{outcome}") for outcome in outcomes)

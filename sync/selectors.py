@@ -1,0 +1,42 @@
+"""What a person may see of runs and records."""
+
+from django.db.models import Q, QuerySet
+
+from connections.models import Connection, Membership
+from connections.selectors import connections_visible_to
+from sync.models import SyncRun, Transaction
+
+
+def runs_visible_to(membership: Membership) -> QuerySet[SyncRun]:
+    """Runs of the connections this member may see, newest first: one query, any length."""
+    visible = connections_visible_to(membership).order_by().values("pk")
+    return SyncRun.objects.filter(workspace_id=membership.workspace_id, connection__in=visible).order_by("-pk")
+
+
+def transactions_of(
+    connection: Connection,
+    *,
+    archived: str = "false",
+    account_id: object = None,
+    date_from: object = None,
+    date_to: object = None,
+    pending: bool | None = None,
+    q: str = "",
+) -> QuerySet[Transaction]:
+    """The connection's transactions, newest first. archived: "false", "true" or "all". One query on (connection, date, id)."""
+    transactions = Transaction.objects.filter(connection=connection).order_by("-date", "-pk")
+    if archived != "all":
+        transactions = transactions.filter(archived=archived == "true")
+    if account_id:
+        transactions = transactions.filter(account_id=account_id)
+    if date_from:
+        transactions = transactions.filter(date__gte=date_from)
+    if date_to:
+        transactions = transactions.filter(date__lte=date_to)
+    if pending is not None:
+        transactions = transactions.filter(pending=pending)
+    if q:
+        transactions = transactions.filter(Q(name__icontains=q) | Q(merchant_name__icontains=q))
+    return transactions.defer("raw_json")
+
+

@@ -339,11 +339,9 @@ class Embedded:
             file.write_text(f"{os.getpid()}\n{''.join(rest)}")
 
 
-def sweep(folder: Path) -> None:
-    """Remove the homes in `folder`, each named by the pid of the process it was made for, whose process is gone."""
-    for home in folder.glob("[0-9]*"):
-        if not _is_maker_alive(home):
-            Embedded(home).remove()
+def abandoned(folder: Path) -> list[Path]:
+    """The homes in `folder`, each named by the pid of the process it was made for, whose process is gone."""
+    return [home for home in folder.glob("[0-9]*") if not _is_maker_alive(home)]
 
 
 def _is_maker_alive(home: Path) -> bool:

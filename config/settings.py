@@ -18,6 +18,7 @@ CONFIGURATION_PROBLEMS = env.problems
 CAUSEWAY_HOME = Path(env.text("CAUSEWAY_HOME", str(BASE_DIR / ".causeway"))).absolute()
 DEMO = env.flag("DEMO", default=True)
 PORT = env.integer("PORT", 8000, at_least=1)
+BIND_ADDRESS = env.text("BIND_ADDRESS", "127.0.0.1")  # where the web server listens, whatever PUBLIC_URL says
 SIMULATOR_PORT = env.integer("SIMULATOR_PORT", 8100, at_least=1)
 SIMULATOR_URL = f"http://127.0.0.1:{SIMULATOR_PORT}"
 PUBLIC_URL = env.url("PUBLIC_URL", f"http://127.0.0.1:{PORT}")

@@ -24,7 +24,7 @@ from django.test import TransactionTestCase
 from pytest_django.fixtures import _disable_migrations
 
 from config.roles import drop_database, dsn_of, ensure_roles
-from config.supervisor import Ledger, wait_until
+from config.processes import Ledger, wait_until
 from tests import plugin
 
 KEPT_TABLES = ("django_migrations", "django_content_type", "auth_permission")

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from config.embedded import Embedded, sweep
+from config.embedded import Embedded, abandoned
+from config.processes import Ledger
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 HOMES = BASE_DIR / ".causeway" / "test"
@@ -42,10 +43,7 @@ ENVIRONMENT = {
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     if IS_FIRST:
-        from config.supervisor import Ledger
-
-        Ledger(HOME / "run" / "processes.json").reap()
-        SERVERS.remove()
+        _remove(SERVERS)
 
 
 def _set_environment() -> Path:
@@ -69,11 +67,19 @@ def _own_broker_database(url: str) -> str:
     return f"{url.rstrip('/')}/{number}" if url.count("/") == 2 else re.sub(r"/\d*$", f"/{number}", url)
 
 
+def _remove(servers: Embedded) -> None:
+    """Nothing of a run is left: neither its processes, nor its servers, nor their data."""
+    for ledger in (servers.home / "run").glob("processes-*.json"):
+        Ledger(ledger).reap()
+    servers.remove()
+
+
 HOME = _set_environment()
 SERVERS = Embedded(HOME, durable=False)
 os.environ["REDIS_URL"] = _own_broker_database(os.environ.get("REDIS_URL") or f"unix://{SERVERS.valkey_socket}")
 if IS_FIRST:
-    sweep(HOMES)
+    for left_behind in abandoned(HOMES):  # by runs that were killed
+        _remove(Embedded(left_behind))
     HOME.mkdir(parents=True, exist_ok=True)
 
 

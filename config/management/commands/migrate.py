@@ -1,0 +1,12 @@
+"""`manage.py migrate`, as the owner of the tables: the application's own login may not change them."""
+
+from django.core.management.base import CommandParser
+from django.core.management.commands.migrate import Command as DjangoCommand
+
+
+class Command(DjangoCommand):
+    """Django's command with another default for --database."""
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
+        parser.set_defaults(database="owner")

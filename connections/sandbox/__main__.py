@@ -13,7 +13,9 @@ def main() -> None:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8100, help="0 takes a free port; the ready line says which")
     parser.add_argument("--home", type=Path, default=Path(".causeway"), help="where the simulators keep their journals")
-    parser.add_argument("--life-interval-s", type=float, default=0, help="mean time between bank days; 0: nothing moves")
+    parser.add_argument(
+        "--life-interval-s", type=float, default=0, help="mean time between bank days; 0: nothing moves"
+    )
     parser.add_argument("--ready-after-s", type=float, default=1, help="time from linking to a new Item's first data")
     parser.add_argument("--no-limits", action="store_true", help="start with rate limits off")
     given = parser.parse_args()

@@ -58,7 +58,8 @@ class Changes:
 
     def modify(self, index: int, fields: dict[str, Any], **more: Any) -> None:
         self.ops.append(
-            {"do": "modified", "index": index, "fields": fields} | {name: value for name, value in more.items() if value}
+            {"do": "modified", "index": index, "fields": fields}
+            | {name: value for name, value in more.items() if value}
         )
         self.ids.append(self.item.id_of(index))
 

@@ -119,7 +119,9 @@ class Clock:
             "RECURRING_TRANSACTIONS_UPDATE": {"account_ids": [account.account_id for account in item.open_accounts]},
             "ERROR": {"error": error},
             "PENDING_DISCONNECT": {"reason": "INSTITUTION_TOKEN_EXPIRATION"},
-            "PENDING_EXPIRATION": {"consent_expiration_time": item.consent_expires_at or timestamp(time.time() + 7 * 86400)},
+            "PENDING_EXPIRATION": {
+                "consent_expiration_time": item.consent_expires_at or timestamp(time.time() + 7 * 86400)
+            },
             "USER_ACCOUNT_REVOKED": {"account_id": item.open_accounts[0].account_id if item.open_accounts else ""},
             "NEW_ACCOUNTS_AVAILABLE": {"error": None},
             "USER_PERMISSION_REVOKED": {"error": PlaidError("USER_PERMISSION_REVOKED").body()},

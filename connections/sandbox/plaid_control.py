@@ -40,7 +40,7 @@ class Control:
 
     def __init__(self, simulator: PlaidSimulator, request: Request, body: Any):
         if not isinstance(body, dict):
-            raise ValueError("the body must be an object")
+            raise TypeError("the body must be an object")
         self.simulator = simulator
         self.world = simulator.world
         self.request = request
@@ -118,7 +118,12 @@ class Control:
     def get_links(self) -> dict[str, Any]:
         return {
             "links": [
-                {"link_token": link.token, "item_id": link.item_id, "finished": link.is_finished, "expires_at": link.expires_at}
+                {
+                    "link_token": link.token,
+                    "item_id": link.item_id,
+                    "finished": link.is_finished,
+                    "expires_at": link.expires_at,
+                }
                 for link in self.world.links.values()
             ]
         }
@@ -167,7 +172,9 @@ class Control:
 
     def get_item_whole(self, item: Item) -> dict[str, Any]:
         with item.lock:
-            return _shown(item) | {"accounts": [account.shown() | {"open": account.is_open} for account in item.accounts]}
+            return _shown(item) | {
+                "accounts": [account.shown() | {"open": account.is_open} for account in item.accounts]
+            }
 
     def post_item_ops(self, item: Item) -> dict[str, Any]:
         ops = self.body.get("ops") or []
@@ -240,7 +247,9 @@ class Control:
         if given.get("keep_id"):
             self._change_account(item, old.account_id, name=given["name"])
             return
-        bank_kind = next((kind for kind in item.bank.accounts if kind.official_name == old.official_name), item.bank.accounts[0])
+        bank_kind = next(
+            (kind for kind in item.bank.accounts if kind.official_name == old.official_name), item.bank.accounts[0]
+        )
         new = account_event(item.item_id, item.seed, len(item.accounts), bank_kind)
         new |= {"name": given.get("name", old.name), "mask": old.mask, "current": old.current}
         self.world.record({"e": "account", "item_id": item.item_id, "new": new})
@@ -268,7 +277,10 @@ class Control:
             return {"total": item.log.live, "transactions": rows, "next": following, "head": item.log.head}
 
     def post_item_advance(self, item: Item) -> dict[str, Any]:
-        return {"transaction_ids": self.simulator.clock.tick(item, int(self.body.get("ticks", 1))), "head": item.log.head}
+        return {
+            "transaction_ids": self.simulator.clock.tick(item, int(self.body.get("ticks", 1))),
+            "head": item.log.head,
+        }
 
     def post_item_webhook(self, item: Item) -> dict[str, Any]:
         """Fire a webhook: {"type"?, "code", "extra"?}. Its natural fields are filled in, `extra` overrides them."""

@@ -35,7 +35,12 @@ SHAPES: dict[str, Shape] = {
         "institution_data": {"routing_number": str, "institution_id": str},
         "institution_id": str,
         "account_filters": dict,
-        "update": {"account_selection_enabled": bool, "reauthorization_enabled": bool, "user": bool, "item_ids": NULLABLE_LIST},
+        "update": {
+            "account_selection_enabled": bool,
+            "reauthorization_enabled": bool,
+            "user": bool,
+            "item_ids": NULLABLE_LIST,
+        },
         "hosted_link": {
             "delivery_method": str,
             "completion_redirect_uri": str,

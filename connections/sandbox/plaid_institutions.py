@@ -60,9 +60,15 @@ class Institution:
 
 def _usual(currency: Currency, scale: int = 1) -> tuple[AccountKind, ...]:
     return (
-        AccountKind("Everyday Checking", "Everyday Checking Account", "depository", "checking", currency, 482_137 * scale),
-        AccountKind("Rainy Day Savings", "Rainy Day Savings Account", "depository", "savings", currency, 1_250_046 * scale),
-        AccountKind("Platinum Card", "Platinum Rewards Card", "credit", "credit card", currency, 61_290 * scale, 500_000),
+        AccountKind(
+            "Everyday Checking", "Everyday Checking Account", "depository", "checking", currency, 482_137 * scale
+        ),
+        AccountKind(
+            "Rainy Day Savings", "Rainy Day Savings Account", "depository", "savings", currency, 1_250_046 * scale
+        ),
+        AccountKind(
+            "Platinum Card", "Platinum Rewards Card", "credit", "credit card", currency, 61_290 * scale, 500_000
+        ),
     )
 
 
@@ -75,10 +81,7 @@ INSTITUTIONS: dict[str, Institution] = {
             "US",
             "US",
             "#1f4e79",
-            (
-                *_usual(USD),
-                AccountKind("Student Loan", "Federal Student Loan", "loan", "student", USD, 6_526_200),
-            ),
+            (*_usual(USD), AccountKind("Student Loan", "Federal Student Loan", "loan", "student", USD, 6_526_200)),
         ),
         Institution("ins_109509", "First Gingham Credit Union", "US", "US", "#8a2d3b", _usual(USD)),
         Institution("ins_127287", "Platypus OAuth Bank", "US", "US", "#0b7a75", _usual(USD), oauth=True),
@@ -144,7 +147,9 @@ INSTITUTIONS: dict[str, Institution] = {
             "CRYPTO",
             "#a3542c",
             (
-                AccountKind("Dogecoin Wallet", "Dogecoin Wallet", "depository", "cash management", DOGE, 812_300_000_000),
+                AccountKind(
+                    "Dogecoin Wallet", "Dogecoin Wallet", "depository", "cash management", DOGE, 812_300_000_000
+                ),
                 AccountKind("Bitcoin Wallet", "Bitcoin Wallet", "depository", "cash management", BTC, 41_250_017),
             ),
         ),

@@ -22,11 +22,7 @@ from .plaid_log import ChangeLog
 
 INITIAL_DAYS = 30  # how far back the first data of a new Item reaches
 NOT_READY, INITIAL, HISTORICAL = "not_ready", "initial", "historical"
-UPDATE_STATUS = {
-    NOT_READY: "NOT_READY",
-    INITIAL: "INITIAL_UPDATE_COMPLETE",
-    HISTORICAL: "HISTORICAL_UPDATE_COMPLETE",
-}
+UPDATE_STATUS = {NOT_READY: "NOT_READY", INITIAL: "INITIAL_UPDATE_COMPLETE", HISTORICAL: "HISTORICAL_UPDATE_COMPLETE"}
 
 
 def parse_exact(text: bytes | str) -> Any:
@@ -195,11 +191,11 @@ class Item:
             return
         if self.ready == NOT_READY:
             if ready == HISTORICAL and self.initial_from < self.size:
-                self.log.add_rows(range(0, self.size))
+                self.log.add_rows(range(self.size))
             else:
                 self.log.add_rows(range(self.initial_from, self.size))
         elif ready == HISTORICAL:
-            self.log.add_rows(range(0, self.initial_from))
+            self.log.add_rows(range(self.initial_from))
         self.ready = ready
 
     # --- rows ---

@@ -24,11 +24,34 @@ if TYPE_CHECKING:
     from .plaid import PlaidSimulator
 
 LINK_LIFE_S, UPDATE_LIFE_S = 4 * 3600, 30 * 60
-COUNTRIES = frozenset("US GB ES NL FR IE CA DE IT PL DK NO SE EE LT LV PT BE AT FI".split())
-KNOWN_PRODUCTS = frozenset(
-    "assets auth identity investments liabilities transactions income_verification transfer signal statements".split()
+COUNTRIES = frozenset(
+    (
+        "US",
+        "GB",
+        "ES",
+        "NL",
+        "FR",
+        "IE",
+        "CA",
+        "DE",
+        "IT",
+        "PL",
+        "DK",
+        "NO",
+        "SE",
+        "EE",
+        "LT",
+        "LV",
+        "PT",
+        "BE",
+        "AT",
+        "FI",
+    )
 )
-DEAD_ITEM = {"ITEM_NOT_FOUND", "USER_PERMISSION_REVOKED"}
+KNOWN_PRODUCTS = frozenset(
+    ("assets", "auth", "identity", "income_verification", "investments", "liabilities", "signal", "statements")
+    + ("transactions", "transfer")
+)
 BANK_PRODUCTS = ["auth", "identity", "transactions"]
 
 
@@ -93,7 +116,7 @@ def link_token_create(call: Call) -> dict[str, Any]:
         world.record(event | ({"item_id": item_id} if item_id else {}))
     shown = {"link_token": token, "expiration": timestamp(expires_at)}
     if hosted is not None:
-        shown["hosted_link_url"] = f"{call.request.origin}/plaid/link/{token}"
+        shown["hosted_link_url"] = f"{call.request.origin}{call.request.mount}/link/{token}"
     return shown
 
 
@@ -144,15 +167,16 @@ def _session_shown(link: LinkToken) -> dict[str, Any]:
     shown: dict[str, Any] = {"link_session_id": session.session_id, "started_at": session.started_at}
     if session.finished_at:
         shown["finished_at"] = session.finished_at
-    if session.result:
+    if session.finished_at and not session.exit:
         shown["results"] = {
-            "item_add_results": [session.result],
+            "item_add_results": [session.result] if session.result else [],
             "cra_item_add_results": [],
             "cra_update_results": [],
             "bank_income_results": [],
             "payroll_income_results": [],
             "document_income_results": None,
         }
+    if session.result:
         metadata = {"institution": session.result["institution"], "accounts": session.result["accounts"]}
         metadata["link_session_id"] = session.session_id
         shown["on_success"] = {"public_token": session.result["public_token"], "metadata": metadata}
@@ -186,7 +210,6 @@ def item_shown(item: Item) -> dict[str, Any]:
         "institution_id": item.bank.institution_id,
         "institution_name": item.bank.name,
         "webhook": item.webhook or "",
-        "auth_method": None,
         "error": PlaidError(item.error_code).body() if item.error_code else None,
         "available_products": [name for name in BANK_PRODUCTS if name not in item.products],
         "billed_products": item.products,
@@ -206,9 +229,7 @@ def item_get(call: Call) -> dict[str, Any]:
         "transactions": {"last_successful_update": updated, "last_failed_update": failed},
         "last_webhook": item.last_webhook,
     }
-    shown = item_shown(item)
-    del shown["auth_method"]
-    return {"item": shown | consent, "status": {name: value for name, value in status.items() if value}}
+    return {"item": item_shown(item) | consent, "status": {name: value for name, value in status.items() if value}}
 
 
 def item_remove(call: Call) -> dict[str, Any]:
@@ -229,11 +250,7 @@ def item_webhook_update(call: Call) -> dict[str, Any]:
         call.simulator.world.record({"e": "webhook", "item_id": item.item_id, "url": url})
     if url:
         call.simulator.clock.fire(item, "ITEM", "WEBHOOK_UPDATE_ACKNOWLEDGED", {"new_webhook_url": url, "error": None})
-    return {"item": _without(item_shown(item), "auth_method")}
-
-
-def _without(shown: dict[str, Any], *names: str) -> dict[str, Any]:
-    return {name: value for name, value in shown.items() if name not in names}
+    return {"item": item_shown(item)}
 
 
 def accounts_get(call: Call) -> dict[str, Any]:
@@ -245,7 +262,7 @@ def accounts_get(call: Call) -> dict[str, Any]:
             _require_accounts(item, wanted)
             accounts = [account for account in accounts if account.account_id in wanted]
         shown = [account.shown() for account in accounts]
-    return {"accounts": shown, "item": _without(item_shown(item), "auth_method")}
+    return {"accounts": shown, "item": item_shown(item)}
 
 
 def _require_accounts(item: Item, account_ids: list[str]) -> None:

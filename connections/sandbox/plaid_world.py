@@ -19,7 +19,7 @@ from .journal import Event, Journal
 from .plaid_data import opaque, scramble
 from .plaid_errors import PlaidError
 from .plaid_institutions import INSTITUTIONS, AccountKind
-from .plaid_items import HISTORICAL, INITIAL, NOT_READY, Item, parse_exact
+from .plaid_items import HISTORICAL, INITIAL, NOT_READY, Account, Item, parse_exact
 from .plaid_webhooks import SigningKey
 
 ENVIRONMENT = "sandbox"
@@ -43,6 +43,7 @@ class LinkSession:
     exit: dict[str, Any] | None = None
     institution_id: str | None = None
     username: str | None = None
+    error_code: str | None = None
     account_keys: list[int] = field(default_factory=list)
 
 
@@ -116,7 +117,11 @@ class World:
         self.items[event["item_id"]] = Item(event)
 
     def _on_public_token(self, event: Event) -> None:
-        self.public_tokens[event["token"]] = {"item_id": event["item_id"], "expires_at": event["expires_at"], "used": False}
+        self.public_tokens[event["token"]] = {
+            "item_id": event["item_id"],
+            "expires_at": event["expires_at"],
+            "used": False,
+        }
 
     def _on_exchange(self, event: Event) -> None:
         self.public_tokens[event["token"]]["used"] = True
@@ -157,8 +162,6 @@ class World:
 
     def _on_account(self, event: Event) -> None:
         """An account appears, or changes by its id."""
-        from .plaid_items import Account
-
         item = self.items[event["item_id"]]
         if "new" in event:
             item.accounts.append(Account.from_event(event["new"]))
@@ -239,9 +242,7 @@ class World:
             "days": days,
             "created_at": now,
             "anchor_on": today().isoformat(),
-            "accounts": [
-                account_event(item_id, seed, number, kind) for number, (_key, kind) in enumerate(kinds)
-            ],
+            "accounts": [account_event(item_id, seed, number, kind) for number, (_key, kind) in enumerate(kinds)],
             "webhook": webhook,
             **self._readiness(username, ready, now),
             **more,

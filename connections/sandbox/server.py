@@ -36,7 +36,7 @@ class Dispatcher:
         simulator = self.simulators.get(prefix)
         if simulator is None:
             return Response(status=404, body=b'{"error":"no simulator here"}')
-        return simulator.handle(Request.from_environ(environ, slash + rest))
+        return simulator.handle(Request.from_environ(environ, f"/{prefix}", slash + rest))
 
 
 class Server(BaseApplication):

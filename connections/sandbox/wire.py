@@ -16,9 +16,13 @@ stopping = threading.Event()  # set on SIGTERM: whatever waits, waits on this
 
 @dataclass(slots=True)
 class Request:
-    """One HTTP request, its body already read. `headers` has lower-case names; `origin` is scheme://host:port."""
+    """One HTTP request, its body already read. `headers` has lower-case names; `origin` is scheme://host:port.
+
+    `path` is what follows the simulator's own prefix, `mount`.
+    """
 
     method: str
+    mount: str
     path: str
     query: dict[str, str]
     headers: dict[str, str]
@@ -27,12 +31,13 @@ class Request:
     socket: Any
 
     @classmethod
-    def from_environ(cls, environ: dict[str, Any], path: str) -> Request:
+    def from_environ(cls, environ: dict[str, Any], mount: str, path: str) -> Request:
         length = int(environ.get("CONTENT_LENGTH") or 0)
         headers = {key[5:].replace("_", "-").lower(): value for key, value in environ.items() if key[:5] == "HTTP_"}
         headers["content-type"] = environ.get("CONTENT_TYPE", "")
         return cls(
             method=environ["REQUEST_METHOD"],
+            mount=mount,
             path=path,
             query={key: values[-1] for key, values in parse_qs(environ.get("QUERY_STRING", "")).items()},
             headers=headers,

@@ -9,6 +9,8 @@ from typing import Any
 
 import orjson
 
+from . import exact
+
 Event = dict[str, Any]
 
 
@@ -38,7 +40,7 @@ class Journal:
                 file.truncate(position)
 
     def append(self, event: Event) -> None:
-        line = orjson.dumps(event, option=orjson.OPT_APPEND_NEWLINE)
+        line = exact.dumps(event, newline=True)
         with self._lock:
             self._file.write(line)
 
@@ -56,7 +58,7 @@ class Journal:
         with self._lock:
             self._file.truncate(0)
             for event in events:
-                self._file.write(orjson.dumps(event, option=orjson.OPT_APPEND_NEWLINE))
+                self._file.write(exact.dumps(event, newline=True))
 
     def close(self) -> None:
         with self._lock:

@@ -11,14 +11,12 @@ from collections import deque
 from pathlib import Path
 from typing import Any
 
-import orjson
-
-from . import plaid_control, plaid_fields, plaid_link, plaid_routes
+from . import exact, plaid_control, plaid_fields, plaid_link, plaid_routes
 from .faults import AFTER, BEFORE, Fault, Faults
 from .limits import RateLimits
 from .plaid_clock import Clock
 from .plaid_errors import PlaidError
-from .plaid_items import Item, parse_exact
+from .plaid_items import Item
 from .plaid_webhooks import Courier
 from .plaid_world import ENVIRONMENT, World
 from .wire import Request, Response, hang_up, send_truncated, stopping
@@ -98,7 +96,7 @@ class PlaidSimulator:
             response = Response(body=_with_request_id(shown, request_id))
         except PlaidError as error:
             entry["error_code"] = error.code
-            response = Response(status=error.status, body=orjson.dumps(error.body(request_id)))
+            response = Response(status=error.status, body=exact.dumps(error.body(request_id)))
         if fault and fault.kind in AFTER:
             return self._after(request, response, fault)
         return response
@@ -109,7 +107,7 @@ class PlaidSimulator:
         if "application/json" not in request.headers["content-type"]:
             raise PlaidError("INVALID_HEADERS")
         try:
-            body = parse_exact(request.body)
+            body = exact.parse(request.body)
         except (ValueError, RecursionError) as error:
             raise PlaidError("INVALID_BODY") from error
         if not isinstance(body, dict):
@@ -166,7 +164,7 @@ class PlaidSimulator:
             return Response(int(options.get("status", 502)), page.encode(), "text/html")
         if fault.kind == "error" and "body" in options:
             raw = options["body"]
-            body = raw.encode() if isinstance(raw, str) else orjson.dumps({"request_id": request_id} | raw)
+            body = raw.encode() if isinstance(raw, str) else exact.dumps({"request_id": request_id} | raw)
             return Response(int(options.get("status", 500)), body)
         if fault.kind == "error":
             status = int(options["status"]) if "status" in options else None
@@ -199,12 +197,12 @@ def _with_request_id(shown: Any, request_id: str) -> bytes:
     """The answer as JSON text. A route returns a dict, or the bytes of an object that still lacks its end."""
     if isinstance(shown, bytes):
         return b'%b,"request_id":"%b"}' % (shown, request_id.encode())
-    return orjson.dumps(shown | {"request_id": request_id})
+    return exact.dumps(shown | {"request_id": request_id})
 
 
 def _edited(body: bytes, field: list[str], options: dict[str, Any], kind: str) -> bytes:
     """The answer without a field, or with a value nobody has seen yet in it. A list's name means all its elements."""
-    shown = parse_exact(body)
+    shown = exact.parse(body)
 
     def walk(node: Any, names: list[str]) -> None:
         if isinstance(node, list):
@@ -219,7 +217,7 @@ def _edited(body: bytes, field: list[str], options: dict[str, Any], kind: str) -
                 node[names[0]] = options.get("value", "SOMETHING_NEW")
 
     walk(shown, field)
-    return orjson.dumps(shown)
+    return exact.dumps(shown)
 
 
 __all__ = ["ENVIRONMENT", "PlaidSimulator"]

@@ -6,12 +6,12 @@ from __future__ import annotations
 
 import datetime as dt
 import random
+from decimal import Decimal
 from typing import Any
 
-import orjson
-
+from . import exact
 from .plaid_data import money_text
-from .plaid_items import Item, Row, number_text, parse_exact
+from .plaid_items import Item, Row
 
 Op = dict[str, Any]
 OPS = ("add", "modify", "remove", "post", "re_add", "raw_fragment")
@@ -178,13 +178,11 @@ def units_of(item: Item, index: int) -> int:
     row = item.rows.get(index)
     if row is None or "amount" not in row.fields:
         return item.data.facts(row.origin if row else index).units
-    whole, _dot, fraction = number_text(row.fields["amount"]).partition(".")
-    exponent = item.exponent_of(item.account_id_of(index))
-    return int(whole + fraction.ljust(exponent, "0")[:exponent])
+    return int(Decimal(row.fields["amount"]).scaleb(item.exponent_of(item.account_id_of(index))))
 
 
-def amount(item: Item, index: int, units: int) -> orjson.Fragment:
-    return orjson.Fragment(money_text(units, item.exponent_of(item.account_id_of(index))).encode())
+def amount(item: Item, index: int, units: int) -> Decimal:
+    return Decimal(money_text(units, item.exponent_of(item.account_id_of(index))))
 
 
 # --- life ---
@@ -205,7 +203,7 @@ def live_a_while(item: Item, on: dt.date) -> Changes:
             changes.remove(index)  # a hold that was let go
     if posted and rng.random() < 0.35:
         index = rng.choice(posted[:30])
-        changes.modify(index, {"merchant_name": parse_exact(item.text_of(index)).get("merchant_name") or "Local shop"})
+        changes.modify(index, {"merchant_name": exact.parse(item.text_of(index)).get("merchant_name") or "Local shop"})
     elif len(posted) > 5 and rng.random() < 0.08:
         index = rng.choice(posted[:30])  # churn: the same purchase under a new id
         row = item.rows.get(index)

@@ -107,6 +107,7 @@ class Clock:
 
     def _natural(self, item: Item, code: str, extra: dict[str, Any]) -> dict[str, Any]:
         error = PlaidError(item.error_code or "ITEM_LOGIN_REQUIRED").body()
+        in_a_week = timestamp(time.time() + 7 * 86400)
         natural: dict[str, dict[str, Any]] = {
             "SYNC_UPDATES_AVAILABLE": {
                 "initial_update_complete": item.ready != NOT_READY,
@@ -118,10 +119,8 @@ class Clock:
             "TRANSACTIONS_REMOVED": {"removed_transactions": [], "error": None},
             "RECURRING_TRANSACTIONS_UPDATE": {"account_ids": [account.account_id for account in item.open_accounts]},
             "ERROR": {"error": error},
-            "PENDING_DISCONNECT": {"reason": "INSTITUTION_TOKEN_EXPIRATION"},
-            "PENDING_EXPIRATION": {
-                "consent_expiration_time": item.consent_expires_at or timestamp(time.time() + 7 * 86400)
-            },
+            "PENDING_DISCONNECT": {"reason": "INSTITUTION_TOKEN_EXPIRATION", "disconnect_time": in_a_week},
+            "PENDING_EXPIRATION": {"consent_expiration_time": item.consent_expires_at or in_a_week},
             "USER_ACCOUNT_REVOKED": {"account_id": item.open_accounts[0].account_id if item.open_accounts else ""},
             "NEW_ACCOUNTS_AVAILABLE": {"error": None},
             "USER_PERMISSION_REVOKED": {"error": PlaidError("USER_PERMISSION_REVOKED").body()},

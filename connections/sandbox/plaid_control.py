@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from . import plaid_changes
+from . import exact, plaid_changes
 from .plaid_errors import ERRORS
 from .plaid_institutions import INSTITUTIONS
-from .plaid_items import HISTORICAL, Item, parse_exact
+from .plaid_items import HISTORICAL, Item
 from .plaid_world import USERS, account_event, new_access_token, timestamp, today
 from .wire import Request, Response
 
@@ -26,13 +26,13 @@ ERROR_STATES = (None, *ERRORS)
 def handle(simulator: PlaidSimulator, request: Request) -> Response:
     """Answer 200 with what was done, 400 with why not, 404 for a path or Item that is not there."""
     try:
-        body = parse_exact(request.body) if request.body else {}
+        body = exact.parse(request.body) if request.body else {}
         shown = Control(simulator, request, body).answer()
     except KeyError as error:
-        return Response(status=404, body=orjson.dumps({"error": f"not found: {error.args[0]}"}))
+        return Response(status=404, body=exact.dumps({"error": f"not found: {error.args[0]}"}))
     except (ValueError, TypeError) as error:
-        return Response(status=400, body=orjson.dumps({"error": str(error)}))
-    return Response(body=orjson.dumps(shown))
+        return Response(status=400, body=exact.dumps({"error": str(error)}))
+    return Response(body=exact.dumps(shown))
 
 
 class Control:
@@ -250,7 +250,7 @@ class Control:
         bank_kind = next(
             (kind for kind in item.bank.accounts if kind.official_name == old.official_name), item.bank.accounts[0]
         )
-        new = account_event(item.item_id, item.seed, len(item.accounts), bank_kind)
+        new = account_event(item.item_id, item.seed, 100 + len(item.accounts), bank_kind)
         new |= {"name": given.get("name", old.name), "mask": old.mask, "current": old.current}
         self.world.record({"e": "account", "item_id": item.item_id, "new": new})
         self._change_account(item, old.account_id, is_open=False)
@@ -294,7 +294,9 @@ class Control:
 def add_account(simulator: PlaidSimulator, item: Item, kind: int, transactions: int) -> str:
     """Open another of the bank's accounts in the Item, with some posted rows. Returns its id. Hold the Item's lock."""
     kinds = item.bank.accounts
-    new = account_event(item.item_id, item.seed, len(item.accounts), kinds[kind % len(kinds)])
+    new = account_event(item.item_id, item.seed, kind, kinds[kind % len(kinds)])
+    if new["account_id"] in {account.account_id for account in item.accounts}:
+        new = account_event(item.item_id, item.seed, 100 + len(item.accounts), kinds[kind % len(kinds)])
     simulator.world.record({"e": "account", "item_id": item.item_id, "new": new})
     changes = plaid_changes.Changes(item, today())
     for _row in range(transactions):

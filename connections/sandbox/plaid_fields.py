@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
-
-import orjson
 
 from .plaid_errors import PlaidError
 
@@ -13,7 +12,7 @@ Shape = dict[str, Any]  # field -> type, tuple of types, nested Shape, or [type 
 ANY = object
 NULLABLE_STR = (str, type(None))
 NULLABLE_LIST = (list, type(None))
-NUMBER = (int, float, orjson.Fragment)
+NUMBER = (int, Decimal)
 PFC_VERSION = {"personal_finance_category_version": str}
 
 SHAPES: dict[str, Shape] = {

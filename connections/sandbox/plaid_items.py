@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import binascii
 import datetime as dt
-import json
 import threading
 import zlib
 from collections.abc import Iterator
@@ -15,25 +14,26 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from . import exact
 from .plaid_data import Generator, money_text
 from .plaid_errors import PlaidError
 from .plaid_institutions import INSTITUTIONS, Currency, Institution
 from .plaid_log import ChangeLog
 
+FACTS = (
+    "transaction_id",
+    "account_id",
+    "amount",
+    "iso_currency_code",
+    "unofficial_currency_code",
+    "date",
+    "name",
+    "pending",
+    "pending_transaction_id",
+)
 INITIAL_DAYS = 30  # how far back the first data of a new Item reaches
 NOT_READY, INITIAL, HISTORICAL = "not_ready", "initial", "historical"
 UPDATE_STATUS = {NOT_READY: "NOT_READY", INITIAL: "INITIAL_UPDATE_COMPLETE", HISTORICAL: "HISTORICAL_UPDATE_COMPLETE"}
-
-
-def parse_exact(text: bytes | str) -> Any:
-    """JSON with its non-integer numbers kept as written, ready for `orjson.dumps`. Raises ValueError."""
-    return json.loads(text, parse_float=lambda number: orjson.Fragment(number.encode()))
-
-
-def number_text(value: Any) -> str:
-    """A JSON number as given by `parse_exact`, as plain decimal text; anything else as its JSON."""
-    text = bytes(value.contents).decode() if isinstance(value, orjson.Fragment) else json.dumps(value)
-    return f"{Decimal(text):f}" if "e" in text.lower() and not text.startswith('"') else text
 
 
 @dataclass(slots=True)
@@ -60,8 +60,8 @@ class Account:
     def shown(self) -> dict[str, Any]:
         exponent = self.currency.exponent
 
-        def money(units: int) -> orjson.Fragment:
-            return orjson.Fragment(money_text(units, exponent).encode())
+        def money(units: int) -> Decimal:
+            return Decimal(money_text(units, exponent))
 
         is_credit = self.type == "credit"
         available = (self.limit or 0) - self.current - self.pending if is_credit else self.current - self.pending
@@ -221,13 +221,13 @@ class Item:
             return self.data.text(index, self._drawn_accounts).encode()
         if row.text is not None:
             return row.text.encode("utf-8", "surrogatepass")
-        shown = parse_exact(self.data.text(row.origin, self._drawn_accounts))
+        shown = exact.parse(self.data.text(row.origin, self._drawn_accounts))
         shown["transaction_id"] = self.data.id_of(index)
         shown.update(row.fields)
         shown.update((name, orjson.Fragment(text)) for name, text in row.raw.items())
         for name in row.omit:
             shown.pop(name, None)
-        return orjson.dumps(shown)
+        return exact.dumps(shown)
 
     def account_id_of(self, index: int) -> str:
         row = self.rows.get(index)
@@ -243,22 +243,17 @@ class Item:
         return self.data.facts(row.origin if row else index).pending
 
     def truth(self, index: int) -> dict[str, Any]:
-        """The row's facts, for comparing with somebody's copy. `poison`: its JSON cannot be read as a transaction."""
+        """The row's facts, for comparing with somebody's copy. `poison`: no database can hold the row as it is sent."""
+        text = self.text_of(index)
         try:
-            row = parse_exact(self.text_of(index))
-            return {
-                "transaction_id": row["transaction_id"],
-                "account_id": row["account_id"],
-                "amount": number_text(row["amount"]),
-                "iso_currency_code": row["iso_currency_code"],
-                "unofficial_currency_code": row["unofficial_currency_code"],
-                "date": row["date"],
-                "name": row["name"],
-                "pending": row["pending"],
-                "pending_transaction_id": row["pending_transaction_id"],
-            }
+            row = exact.parse(text)
+            facts = {name: row[name] for name in FACTS} | {"amount": exact.plain(Decimal(row["amount"]))}
         except (ValueError, KeyError, TypeError, ArithmeticError):
             return {"transaction_id": self.id_of(index), "account_id": self.account_id_of(index), "poison": True}
+        if b"\\u0000" not in text and b"\\ud" not in text.lower():
+            return facts
+        shown = {name: _storable(value) for name, value in facts.items()}
+        return shown | {"poison": True}
 
     # --- accounts ---
 
@@ -304,7 +299,7 @@ class Item:
         for kind, index in updates:
             if kind == "removed":
                 gone = {"account_id": self.account_id_of(index), "transaction_id": self.id_of(index)}
-                lists[kind].append(orjson.dumps(gone))
+                lists[kind].append(exact.dumps(gone))
             else:
                 text = self.text_of(index)
                 lists[kind].append(_described(text) if original_description else text)
@@ -340,9 +335,18 @@ class Item:
                 yield index
 
 
+def _storable(value: Any) -> Any:
+    """Text with its NULs and lone surrogates spelled out."""
+    return (
+        value.replace("\0", "\\u0000").encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
+    )
+
+
 def _described(text: bytes) -> bytes:
-    """The row with `original_description` filled, as a caller may ask."""
-    row = parse_exact(text)
-    if row.get("original_description") is None:
-        row["original_description"] = row.get("name")
-    return orjson.dumps(row)
+    """The row with `original_description` filled, as a caller may ask; as it is where it is no proper JSON."""
+    try:
+        row = exact.parse(text)
+        row["original_description"] = row.get("original_description") or row.get("name")
+        return exact.dumps(row)
+    except (ValueError, TypeError, AttributeError):
+        return text

@@ -251,7 +251,7 @@ class Visit:
 
     def _reselect(self, item: Item) -> None:
         wanted = {self.bank.accounts[key].official_name: key for key in self.session.account_keys}
-        for account in item.accounts:
+        for account in sorted(item.accounts, key=lambda account: not account.is_open):
             is_open = account.official_name in wanted
             if account.is_open != is_open:
                 change = {"account_id": account.account_id, "fields": {"is_open": is_open}}

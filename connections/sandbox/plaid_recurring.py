@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+from decimal import Decimal
 from typing import Any
-
-import orjson
 
 from .plaid_data import money_text, opaque, patterns
 from .plaid_items import Item
@@ -33,7 +32,7 @@ def streams(item: Item, account_ids: list[str] | None) -> tuple[list[dict[str, A
 def _stream(item: Item, which: int, indexes: list[int], account_id: str) -> dict[str, Any]:
     merchant = patterns(item.bank.region)[1][which].merchant
     first, last = item.data.facts(indexes[0]), item.data.facts(indexes[-1])
-    money = orjson.Fragment(money_text(last.units, last.currency.exponent).encode())
+    money = Decimal(money_text(last.units, last.currency.exponent))
     amount = {
         "amount": money,
         "iso_currency_code": last.currency.iso,

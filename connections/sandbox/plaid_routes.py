@@ -10,9 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-import orjson
-
-from . import plaid_changes, plaid_fields
+from . import exact, plaid_changes, plaid_fields
 from .plaid_errors import PlaidError
 from .plaid_institutions import INSTITUTIONS, Institution, logo
 from .plaid_items import NOT_READY, UPDATE_STATUS, Item
@@ -318,7 +316,7 @@ def transactions_sync(call: Call) -> bytes:
         wants_description = options.get("include_original_description") or False
         page = item.sync(cursor, count, account_id, original_description=wants_description)
         status = UPDATE_STATUS[item.ready]
-        accounts = orjson.dumps([account.shown() for account in page.accounts])
+        accounts = exact.dumps([account.shown() for account in page.accounts])
     return (
         b'{"accounts":%b,"added":[%b],"has_more":%b,"modified":[%b],"next_cursor":"%b","removed":[%b],'
         b'"transactions_update_status":"%b"'

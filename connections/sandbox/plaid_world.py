@@ -14,12 +14,12 @@ from typing import Any
 
 import orjson
 
-from . import plaid_changes
+from . import exact, plaid_changes
 from .journal import Event, Journal
 from .plaid_data import opaque, scramble
 from .plaid_errors import PlaidError
 from .plaid_institutions import INSTITUTIONS, AccountKind
-from .plaid_items import HISTORICAL, INITIAL, NOT_READY, Account, Item, parse_exact
+from .plaid_items import HISTORICAL, INITIAL, NOT_READY, Account, Item
 from .plaid_webhooks import SigningKey
 
 ENVIRONMENT = "sandbox"
@@ -74,7 +74,7 @@ def today() -> dt.date:
 
 def parse_event(line: bytes) -> Event:
     event = orjson.loads(line)
-    return parse_exact(line) if "ops" in event else event  # amounts as they were written
+    return exact.parse(line) if "ops" in event else event  # amounts as they were written
 
 
 class World:
@@ -227,7 +227,7 @@ class World:
         if account_keys is not None:
             kinds = [(key, kind) for key, kind in kinds if key in account_keys]
         elif accounts is not None:
-            kinds = [kinds[turn % len(kinds)] for turn in range(accounts)]
+            kinds = [(turn, kinds[turn % len(kinds)][1]) for turn in range(accounts)]
         if transactions is None:
             wanted = USERS.get(username)
             transactions = wanted if wanted is not None else max(10, days * 22 // 10)
@@ -242,7 +242,7 @@ class World:
             "days": days,
             "created_at": now,
             "anchor_on": today().isoformat(),
-            "accounts": [account_event(item_id, seed, number, kind) for number, (_key, kind) in enumerate(kinds)],
+            "accounts": [account_event(item_id, seed, key, kind) for key, kind in kinds],
             "webhook": webhook,
             **self._readiness(username, ready, now),
             **more,
@@ -303,14 +303,14 @@ def new_access_token() -> str:
     return f"access-{ENVIRONMENT}-{uuid.UUID(bytes=secrets.token_bytes(16))}"
 
 
-def account_event(item_id: str, seed: int, number: int, kind: AccountKind) -> dict[str, Any]:
-    """A bank's kind of account as one person's account, in the journal's shape."""
+def account_event(item_id: str, seed: int, key: int, kind: AccountKind) -> dict[str, Any]:
+    """A bank's kind of account as one person's account, in the journal's shape. `key` tells the Item's accounts apart."""
     currency = kind.currency
     return {
-        "account_id": opaque("account", item_id, number),
+        "account_id": opaque("account", item_id, key),
         "name": kind.name,
         "official_name": kind.official_name,
-        "mask": f"{scramble(seed + 31 * number) % 10_000:04d}",
+        "mask": f"{scramble(seed + 31 * key) % 10_000:04d}",
         "type": kind.type,
         "subtype": kind.subtype,
         "holder_category": kind.holder,

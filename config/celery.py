@@ -16,9 +16,17 @@ app.autodiscover_tasks()
 app.conf.task_routes = {"sync.tasks.execute_large": {"queue": "large"}}
 # "Look what is due", no more: due times live in our own tables.
 app.conf.beat_schedule = {
-    "dispatch": {"task": "sync.tasks.dispatch", "schedule": settings.TICK_S, "options": {"expires": max(settings.TICK_S * 5, 10)}},
+    "dispatch": {
+        "task": "sync.tasks.dispatch",
+        "schedule": settings.TICK_S,
+        "options": {"expires": max(settings.TICK_S * 5, 10)},
+    },
     "poll-links": {"task": "sync.tasks.poll_links", "schedule": settings.LINK_POLL_S, "options": {"expires": 10}},
-    "housekeeping": {"task": "sync.tasks.housekeeping", "schedule": settings.HOUSEKEEPING_S, "options": {"expires": 60}},
+    "housekeeping": {
+        "task": "sync.tasks.housekeeping",
+        "schedule": settings.HOUSEKEEPING_S,
+        "options": {"expires": 60},
+    },
 }
 
 _HEADER = "correlation_id"

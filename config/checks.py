@@ -10,7 +10,10 @@ from django.core.checks import Error, Tags, register
 def environment_is_complete(app_configs, **_kwargs) -> list[Error]:
     """One error a problem; `manage.py check` prints them all."""
     hint = "See .env.example and docs/reference/settings.md."
-    return [Error(problem, hint=hint, id=f"causeway.E{number:03}") for number, problem in enumerate(settings.CONFIGURATION_PROBLEMS, 1)]
+    return [
+        Error(problem, hint=hint, id=f"causeway.E{number:03}")
+        for number, problem in enumerate(settings.CONFIGURATION_PROBLEMS, 1)
+    ]
 
 
 def refuse_bad_configuration() -> None:

@@ -60,7 +60,16 @@ class Environment:
         return self._parsed(name, default, parse, "a number of seconds")
 
     def flag(self, name: str, *, default: bool) -> bool:
-        words = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+        words = {
+            "1": True,
+            "true": True,
+            "yes": True,
+            "on": True,
+            "0": False,
+            "false": False,
+            "no": False,
+            "off": False,
+        }
         return self._parsed(name, default, lambda value: words[value.lower()], "1 or 0")
 
     def choice(self, name: str, default: str, choices: tuple[str, ...]) -> str:
@@ -107,7 +116,12 @@ class Environment:
                 keys[key_id] = key
             return keys
 
-        return self._parsed(name, parse(default) if default else {}, parse, "id:key pairs, each key 32 bytes in base64, ids letters and digits")
+        return self._parsed(
+            name,
+            parse(default) if default else {},
+            parse,
+            "id:key pairs, each key 32 bytes in base64, ids letters and digits",
+        )
 
     def _parsed(self, name: str, default: T, parse: Callable[[str], T], expected: str) -> T:
         value = self.text(name)

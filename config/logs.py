@@ -17,7 +17,9 @@ _SECRET_VALUE = re.compile(
     r"|(?<=://)[^/@\s:]*:[^/@\s]+(?=@)"  # userinfo in a URL
     r"|\b(ck|cs)_[0-9a-f]{20,}"  # WooCommerce keys
 )
-_SECRET_NAME = re.compile(r"secret|password|token(?!_prefix)|authorization|cookie|credential|api_key|dsn|private", re.IGNORECASE)
+_SECRET_NAME = re.compile(
+    r"secret|password|token(?!_prefix)|authorization|cookie|credential|api_key|dsn|private", re.IGNORECASE
+)
 HIDDEN = "[hidden]"
 
 
@@ -54,17 +56,32 @@ def configuration(*, level: str, form: str) -> dict:
         _with_correlation,
     ]
     structlog.configure(
-        processors=[*shared, structlog.stdlib.PositionalArgumentsFormatter(), structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        processors=[
+            *shared,
+            structlog.stdlib.PositionalArgumentsFormatter(),
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
-    renderer = structlog.processors.JSONRenderer() if form == "json" else structlog.dev.ConsoleRenderer(colors=False, pad_event_to=0)
-    final = [structlog.stdlib.ProcessorFormatter.remove_processors_meta, structlog.processors.format_exc_info, _scrubbed, renderer]
+    renderer = (
+        structlog.processors.JSONRenderer()
+        if form == "json"
+        else structlog.dev.ConsoleRenderer(colors=False, pad_event_to=0)
+    )
+    final = [
+        structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+        structlog.processors.format_exc_info,
+        _scrubbed,
+        renderer,
+    ]
     return {
         "version": 1,
         "disable_existing_loggers": False,
-        "formatters": {"event": {"()": structlog.stdlib.ProcessorFormatter, "foreign_pre_chain": shared, "processors": final}},
+        "formatters": {
+            "event": {"()": structlog.stdlib.ProcessorFormatter, "foreign_pre_chain": shared, "processors": final}
+        },
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "event"}},
         "root": {"handlers": ["stderr"], "level": level},
         "loggers": {

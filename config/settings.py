@@ -32,7 +32,9 @@ if not SECRET_KEY:
     SECRET_KEY = secrets.token_urlsafe(64)  # lets the checks run and name everything else that is wrong
 ENCRYPTION_KEYS = env.keyring("ENCRYPTION_KEYS", DEMO_SECRETS.get("ENCRYPTION_KEYS", ""))
 if not ENCRYPTION_KEYS and not env.text("ENCRYPTION_KEYS"):
-    CONFIGURATION_PROBLEMS.append("ENCRYPTION_KEYS is not set: it encrypts credentials. Use id:base64 of 32 random bytes.")
+    CONFIGURATION_PROBLEMS.append(
+        "ENCRYPTION_KEYS is not set: it encrypts credentials. Use id:base64 of 32 random bytes."
+    )
 JOBS_SECRET = env.text("JOBS_SECRET", DEMO_SECRETS.get("JOBS_SECRET", ""))
 
 ALLOWED_HOSTS = sorted({urlsplit(PUBLIC_URL).hostname or "127.0.0.1", "127.0.0.1", "localhost", "[::1]"})
@@ -90,12 +92,15 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
-            ],
+            ]
         },
-    },
+    }
 ]
 AUTH_USER_MODEL = "connections.User"
-PASSWORD_HASHERS = ["django.contrib.auth.hashers.Argon2PasswordHasher", "django.contrib.auth.hashers.PBKDF2PasswordHasher"]
+PASSWORD_HASHERS = [
+    "django.contrib.auth.hashers.Argon2PasswordHasher",
+    "django.contrib.auth.hashers.PBKDF2PasswordHasher",
+]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
     for name in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator")
@@ -132,7 +137,7 @@ def _database(name: str, url: str) -> dict:
 
 if IS_EMBEDDED_POSTGRES:
     _embedded = {"ENGINE": "django.db.backends.postgresql", "NAME": "causeway", "HOST": str(EMBEDDED.socket_dir)}
-    _app, _owner = _embedded | {"USER": "causeway_app"}, _embedded | {"USER": "causeway_owner"}
+    _app, _owner = (_embedded | {"USER": "causeway_app"}, _embedded | {"USER": "causeway_owner"})
 else:
     _app = _database("DATABASE_URL", DATABASE_URL)
     _owner_url = env.required("DATABASE_OWNER_URL", because="with DATABASE_URL it is the login that runs migrations.")
@@ -149,7 +154,10 @@ DATABASES = {
         "ATOMIC_REQUESTS": False,
         "CONN_MAX_AGE": 0 if IS_WEB else 300,
         "CONN_HEALTH_CHECKS": True,
-        "OPTIONS": {"connect_timeout": 5, "application_name": f"causeway-{os.environ.get('CAUSEWAY_PROCESS', 'command')}"},
+        "OPTIONS": {
+            "connect_timeout": 5,
+            "application_name": f"causeway-{os.environ.get('CAUSEWAY_PROCESS', 'command')}",
+        },
     },
     "owner": {**_owner, "ATOMIC_REQUESTS": False, "OPTIONS": {"connect_timeout": 5}},
 }
@@ -220,7 +228,9 @@ PLAID_CLIENT_ID = env.text("PLAID_CLIENT_ID", DEMO_SECRETS.get("PLAID_CLIENT_ID"
 PLAID_SECRET = env.text("PLAID_SECRET", DEMO_SECRETS.get("PLAID_SECRET", ""))
 PLAID_WEBHOOK_SECRET = env.text("PLAID_WEBHOOK_SECRET")
 PLAID_SANDBOX_URL = env.url("PLAID_SANDBOX_URL", f"{SIMULATOR_URL}/plaid" if DEMO else "https://sandbox.plaid.com")
-PLAID_PRODUCTION_URL = env.url("PLAID_PRODUCTION_URL", f"{SIMULATOR_URL}/plaid" if DEMO else "https://production.plaid.com")
+PLAID_PRODUCTION_URL = env.url(
+    "PLAID_PRODUCTION_URL", f"{SIMULATOR_URL}/plaid" if DEMO else "https://production.plaid.com"
+)
 PLAID_CLIENT_NAME = env.text("PLAID_CLIENT_NAME", "Causeway")
 PLAID_LANGUAGE = env.text("PLAID_LANGUAGE", "en")
 PLAID_COUNTRY_CODES = env.text("PLAID_COUNTRY_CODES", "US,CA,GB,DE,FR,ES,NL,IE").split(",")
@@ -261,7 +271,7 @@ SPECTACULAR_SETTINGS = {
 # --- logs ------------------------------------------------------------------------------------------------------------
 LOG_FORMAT = env.choice("LOG_FORMAT", "text" if DEMO else "json", ("text", "json"))
 LOG_LEVEL = env.choice("LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR"))
-from config.logs import configuration  # noqa: E402 - needs the two lines above
+from config.logs import configuration
 
 LOGGING = configuration(level=LOG_LEVEL, form=LOG_FORMAT)
 

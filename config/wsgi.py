@@ -5,10 +5,10 @@ import os
 os.environ["CAUSEWAY_PROCESS"] = "web"
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
-from django.core.wsgi import get_wsgi_application  # noqa: E402
+from django.core.wsgi import get_wsgi_application
 
 application = get_wsgi_application()
 
-from config.checks import refuse_bad_configuration  # noqa: E402
+from config.checks import refuse_bad_configuration
 
 refuse_bad_configuration()

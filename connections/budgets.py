@@ -27,7 +27,9 @@ _lock = threading.Lock()
 def _shared() -> MovingWindowRateLimiter:
     import redis
 
-    pool = redis.BlockingConnectionPool.from_url(settings.REDIS_URL, max_connections=16, timeout=1, socket_timeout=1, socket_connect_timeout=0.2)
+    pool = redis.BlockingConnectionPool.from_url(
+        settings.REDIS_URL, max_connections=16, timeout=1, socket_timeout=1, socket_connect_timeout=0.2
+    )
     # The URI only chooses the driver; the connections come from our own pool, which also speaks unix sockets.
     storage = RedisStorage("redis://", connection_pool=pool, key_prefix=f"causeway-{settings.BUDGET_NAMESPACE}")
     return MovingWindowRateLimiter(storage)

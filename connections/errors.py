@@ -31,56 +31,302 @@ _USER, _OPERATOR, _PROVIDER, _US = FixedBy
 
 CATALOGUE: dict[str, Entry] = {
     # --- the request itself ---
-    "malformed_request": Entry(400, "Malformed request", "The request body could not be read.", "Send a JSON object in UTF-8.", _USER),
-    "validation_failed": Entry(400, "Invalid input", "Some fields are missing or not valid.", "Correct the fields listed under errors and send the request again.", _USER),
-    "confirmation_required": Entry(400, "Confirmation required", "This cannot be undone, so it has to be confirmed.", 'Send {"confirmed": true} in the body.', _USER),
-    "workspace_required": Entry(400, "Choose a workspace", "You belong to several workspaces and the request names none.", "Send the X-Workspace header with the slug or id of one of your workspaces.", _USER),
-    "not_authenticated": Entry(401, "Sign in", "The request carries no valid access token.", "Get a token from auth/token and send it as Authorization: Bearer.", _USER),
-    "token_expired": Entry(401, "Token expired", "This access token has expired or was revoked.", "Get a new token from auth/token.", _USER),
-    "invalid_login": Entry(401, "Sign-in failed", "No active account matches that username and password.", "Check both and try again.", _USER),
-    "permission_denied": Entry(403, "Not allowed", "Your role in this workspace does not allow this.", "Ask an owner of the workspace to do it or to change your role.", _OPERATOR),
-    "not_found": Entry(404, "Not found", "There is nothing here, or you may not see it.", "Check the id and the workspace.", _USER),
-    "method_not_allowed": Entry(405, "Method not allowed", "This address does not answer that method.", "See the API documentation for the methods it answers.", _USER),
-    "not_acceptable": Entry(406, "Not acceptable", "The answer is not available in that format.", "Accept application/json.", _USER),
-    "request_too_large": Entry(413, "Request too large", "The body is larger than 1 MiB.", "Send less in one request.", _USER),
-    "unsupported_media_type": Entry(415, "Unsupported media type", "The body is not JSON.", "Send Content-Type: application/json.", _USER),
-    "throttled": Entry(429, "Too many requests", "You have sent too many requests in a short time.", "Wait as long as Retry-After says.", _USER, True),
+    "malformed_request": Entry(
+        400, "Malformed request", "The request body could not be read.", "Send a JSON object in UTF-8.", _USER
+    ),
+    "validation_failed": Entry(
+        400,
+        "Invalid input",
+        "Some fields are missing or not valid.",
+        "Correct the fields listed under errors and send the request again.",
+        _USER,
+    ),
+    "confirmation_required": Entry(
+        400,
+        "Confirmation required",
+        "This cannot be undone, so it has to be confirmed.",
+        'Send {"confirmed": true} in the body.',
+        _USER,
+    ),
+    "workspace_required": Entry(
+        400,
+        "Choose a workspace",
+        "You belong to several workspaces and the request names none.",
+        "Send the X-Workspace header with the slug or id of one of your workspaces.",
+        _USER,
+    ),
+    "not_authenticated": Entry(
+        401,
+        "Sign in",
+        "The request carries no valid access token.",
+        "Get a token from auth/token and send it as Authorization: Bearer.",
+        _USER,
+    ),
+    "token_expired": Entry(
+        401, "Token expired", "This access token has expired or was revoked.", "Get a new token from auth/token.", _USER
+    ),
+    "invalid_login": Entry(
+        401,
+        "Sign-in failed",
+        "No active account matches that username and password.",
+        "Check both and try again.",
+        _USER,
+    ),
+    "permission_denied": Entry(
+        403,
+        "Not allowed",
+        "Your role in this workspace does not allow this.",
+        "Ask an owner of the workspace to do it or to change your role.",
+        _OPERATOR,
+    ),
+    "not_found": Entry(
+        404, "Not found", "There is nothing here, or you may not see it.", "Check the id and the workspace.", _USER
+    ),
+    "method_not_allowed": Entry(
+        405,
+        "Method not allowed",
+        "This address does not answer that method.",
+        "See the API documentation for the methods it answers.",
+        _USER,
+    ),
+    "not_acceptable": Entry(
+        406, "Not acceptable", "The answer is not available in that format.", "Accept application/json.", _USER
+    ),
+    "request_too_large": Entry(
+        413, "Request too large", "The body is larger than 1 MiB.", "Send less in one request.", _USER
+    ),
+    "unsupported_media_type": Entry(
+        415, "Unsupported media type", "The body is not JSON.", "Send Content-Type: application/json.", _USER
+    ),
+    "throttled": Entry(
+        429,
+        "Too many requests",
+        "You have sent too many requests in a short time.",
+        "Wait as long as Retry-After says.",
+        _USER,
+        True,
+    ),
     "gone": Entry(410, "Gone", "This endpoint has been replaced.", "See the detail for what to call instead.", _USER),
     # --- connections and their state ---
-    "conflict": Entry(409, "Conflict", "The current state does not allow this.", "Read the resource again and decide anew.", _USER),
-    "connection_paused": Entry(409, "Connection paused", "This connection is paused; nothing is synced meanwhile.", "Resume it first.", _USER),
-    "connection_not_active": Entry(409, "Connection not active", "This connection is not active yet or no longer.", "Activate it, or connect again.", _USER),
-    "reauth_required": Entry(409, "Sign in again", "Your bank asks you to sign in again. What was synced before is safe.", "Ask for a link token with this connection_id and sign in at your bank.", _USER),
-    "rate_limit_wait": Entry(409, "Waiting for the provider", "The provider asked us to slow down. The sync continues by itself.", "Wait until next_attempt_at.", _PROVIDER, True),
-    "duplicate_item": Entry(409, "Already connected", "These accounts at this bank are already connected.", "Repair or refresh the existing connection, or send allow_duplicate to connect them twice.", _USER),
-    "public_token_used": Entry(409, "Already exchanged", "This public token has already been exchanged.", "See the connection it made, or start Link again.", _USER),
-    "exchange_in_progress": Entry(409, "Exchange under way", "This public token is being exchanged right now.", "Wait a moment and look at your connections.", _USER, True),
-    "outcome_unknown": Entry(409, "Outcome unknown", "The provider's answer was lost, so we do not know whether the connection was made there.", "Start Link again. An operator has been told to check the provider's dashboard for an Item without a connection.", _OPERATOR),
-    "wrong_environment": Entry(400, "Wrong environment", "This token belongs to the provider's other environment.", "Use a token of the environment you named.", _USER),
-    "invalid_public_token": Entry(400, "Link expired", "The public token is not valid or has expired.", "Start Link again; a public token lives 30 minutes.", _USER),
+    "conflict": Entry(
+        409, "Conflict", "The current state does not allow this.", "Read the resource again and decide anew.", _USER
+    ),
+    "connection_paused": Entry(
+        409, "Connection paused", "This connection is paused; nothing is synced meanwhile.", "Resume it first.", _USER
+    ),
+    "connection_not_active": Entry(
+        409,
+        "Connection not active",
+        "This connection is not active yet or no longer.",
+        "Activate it, or connect again.",
+        _USER,
+    ),
+    "reauth_required": Entry(
+        409,
+        "Sign in again",
+        "Your bank asks you to sign in again. What was synced before is safe.",
+        "Ask for a link token with this connection_id and sign in at your bank.",
+        _USER,
+    ),
+    "rate_limit_wait": Entry(
+        409,
+        "Waiting for the provider",
+        "The provider asked us to slow down. The sync continues by itself.",
+        "Wait until next_attempt_at.",
+        _PROVIDER,
+        True,
+    ),
+    "duplicate_item": Entry(
+        409,
+        "Already connected",
+        "These accounts at this bank are already connected.",
+        "Repair or refresh the existing connection, or send allow_duplicate to connect them twice.",
+        _USER,
+    ),
+    "public_token_used": Entry(
+        409,
+        "Already exchanged",
+        "This public token has already been exchanged.",
+        "See the connection it made, or start Link again.",
+        _USER,
+    ),
+    "exchange_in_progress": Entry(
+        409,
+        "Exchange under way",
+        "This public token is being exchanged right now.",
+        "Wait a moment and look at your connections.",
+        _USER,
+        True,
+    ),
+    "outcome_unknown": Entry(
+        409,
+        "Outcome unknown",
+        "The provider's answer was lost, so we do not know whether the connection was made there.",
+        "Start Link again. An operator has been told to check the provider's dashboard for an Item without a connection.",
+        _OPERATOR,
+    ),
+    "wrong_environment": Entry(
+        400,
+        "Wrong environment",
+        "This token belongs to the provider's other environment.",
+        "Use a token of the environment you named.",
+        _USER,
+    ),
+    "invalid_public_token": Entry(
+        400,
+        "Link expired",
+        "The public token is not valid or has expired.",
+        "Start Link again; a public token lives 30 minutes.",
+        _USER,
+    ),
     # --- providers, as the user meets them ---
-    "provider_unavailable": Entry(503, "Provider unavailable", "The provider cannot be reached right now. Nothing was lost; we try again by ourselves.", "Nothing to do; try again later if you are waiting for it.", _PROVIDER, True),
-    "provider_timeout": Entry(504, "Provider too slow", "The provider did not answer in time. Nothing was lost; we try again by ourselves.", "Nothing to do; try again later if you are waiting for it.", _PROVIDER, True),
-    "provider_malformed": Entry(502, "Provider answered nonsense", "The provider's answer could not be read. Nothing was lost; we try again by ourselves.", "Nothing to do; tell an operator if it lasts.", _PROVIDER, True),
-    "provider_rate_limited": Entry(503, "Provider is limiting us", "The provider asked us to slow down. The sync continues by itself.", "Nothing to do.", _PROVIDER, True),
-    "provider_error": Entry(502, "Provider refused", "The provider answered with an error we do not know yet. Your data is safe.", "Tell an operator, with the correlation id.", _OPERATOR),
-    "provider_not_configured": Entry(503, "Provider not configured", "This installation has no keys for this provider.", "An operator has to set the provider's keys.", _OPERATOR),
-    "provider_misconfigured": Entry(503, "Provider refuses our keys", "The provider does not accept this installation's keys. Nothing was lost.", "An operator has to correct the provider's keys.", _OPERATOR),
-    "bank_unavailable": Entry(503, "Bank unavailable", "Your bank cannot be reached right now. What was synced before is safe; we keep trying.", "Nothing to do; this usually passes within hours.", _PROVIDER, True),
-    "bank_sign_in_required": Entry(409, "Sign in again", "Your bank asks you to sign in again. Your transactions are safe.", "Sign in at your bank again.", _USER),
-    "bank_action_required": Entry(409, "Your bank needs you", "Your bank wants you to do something on its own site first. Your transactions are safe.", "Sign in at your bank's site, do what it asks, then sign in here again.", _USER),
-    "bank_no_accounts": Entry(409, "No accounts shared", "Your bank shares no account with us any more.", "Choose the accounts again, or disconnect this bank.", _USER),
-    "bank_revoked": Entry(409, "Access revoked", "The access to this bank was withdrawn. What was synced before is safe.", "Connect the bank again if you want it back.", _USER),
-    "bank_not_supported": Entry(409, "Bank not supported", "This bank can no longer be read. What was synced before is safe.", "Disconnect it, or ask an operator.", _OPERATOR),
-    "feature_not_enabled": Entry(409, "Feature not enabled", "The provider has not enabled this feature for the connection.", "An operator can enable it at the provider.", _OPERATOR),
-    "sync_mutation": Entry(503, "Data changed while reading", "The bank's data kept changing while we read it. Nothing was lost; we try again by ourselves.", "Nothing to do.", _PROVIDER, True),
-    "cursor_disowned": Entry(409, "Position lost", "The provider no longer knows our position; the history is read again.", "Nothing to do.", _PROVIDER, True),
-    "run_lost": Entry(409, "Work handed over", "The worker lost its claim; another one goes on.", "Nothing to do.", _US, True),
+    "provider_unavailable": Entry(
+        503,
+        "Provider unavailable",
+        "The provider cannot be reached right now. Nothing was lost; we try again by ourselves.",
+        "Nothing to do; try again later if you are waiting for it.",
+        _PROVIDER,
+        True,
+    ),
+    "provider_timeout": Entry(
+        504,
+        "Provider too slow",
+        "The provider did not answer in time. Nothing was lost; we try again by ourselves.",
+        "Nothing to do; try again later if you are waiting for it.",
+        _PROVIDER,
+        True,
+    ),
+    "provider_malformed": Entry(
+        502,
+        "Provider answered nonsense",
+        "The provider's answer could not be read. Nothing was lost; we try again by ourselves.",
+        "Nothing to do; tell an operator if it lasts.",
+        _PROVIDER,
+        True,
+    ),
+    "provider_rate_limited": Entry(
+        503,
+        "Provider is limiting us",
+        "The provider asked us to slow down. The sync continues by itself.",
+        "Nothing to do.",
+        _PROVIDER,
+        True,
+    ),
+    "provider_error": Entry(
+        502,
+        "Provider refused",
+        "The provider answered with an error we do not know yet. Your data is safe.",
+        "Tell an operator, with the correlation id.",
+        _OPERATOR,
+    ),
+    "provider_not_configured": Entry(
+        503,
+        "Provider not configured",
+        "This installation has no keys for this provider.",
+        "An operator has to set the provider's keys.",
+        _OPERATOR,
+    ),
+    "provider_misconfigured": Entry(
+        503,
+        "Provider refuses our keys",
+        "The provider does not accept this installation's keys. Nothing was lost.",
+        "An operator has to correct the provider's keys.",
+        _OPERATOR,
+    ),
+    "bank_unavailable": Entry(
+        503,
+        "Bank unavailable",
+        "Your bank cannot be reached right now. What was synced before is safe; we keep trying.",
+        "Nothing to do; this usually passes within hours.",
+        _PROVIDER,
+        True,
+    ),
+    "bank_sign_in_required": Entry(
+        409,
+        "Sign in again",
+        "Your bank asks you to sign in again. Your transactions are safe.",
+        "Sign in at your bank again.",
+        _USER,
+    ),
+    "bank_action_required": Entry(
+        409,
+        "Your bank needs you",
+        "Your bank wants you to do something on its own site first. Your transactions are safe.",
+        "Sign in at your bank's site, do what it asks, then sign in here again.",
+        _USER,
+    ),
+    "bank_no_accounts": Entry(
+        409,
+        "No accounts shared",
+        "Your bank shares no account with us any more.",
+        "Choose the accounts again, or disconnect this bank.",
+        _USER,
+    ),
+    "bank_revoked": Entry(
+        409,
+        "Access revoked",
+        "The access to this bank was withdrawn. What was synced before is safe.",
+        "Connect the bank again if you want it back.",
+        _USER,
+    ),
+    "bank_not_supported": Entry(
+        409,
+        "Bank not supported",
+        "This bank can no longer be read. What was synced before is safe.",
+        "Disconnect it, or ask an operator.",
+        _OPERATOR,
+    ),
+    "feature_not_enabled": Entry(
+        409,
+        "Feature not enabled",
+        "The provider has not enabled this feature for the connection.",
+        "An operator can enable it at the provider.",
+        _OPERATOR,
+    ),
+    "sync_mutation": Entry(
+        503,
+        "Data changed while reading",
+        "The bank's data kept changing while we read it. Nothing was lost; we try again by ourselves.",
+        "Nothing to do.",
+        _PROVIDER,
+        True,
+    ),
+    "cursor_disowned": Entry(
+        409,
+        "Position lost",
+        "The provider no longer knows our position; the history is read again.",
+        "Nothing to do.",
+        _PROVIDER,
+        True,
+    ),
+    "run_lost": Entry(
+        409, "Work handed over", "The worker lost its claim; another one goes on.", "Nothing to do.", _US, True
+    ),
     # --- ours ---
-    "record_rejected": Entry(422, "Record rejected", "This record could not be stored and was set aside.", "An operator can look at the failed record.", _OPERATOR),
-    "credential_unreadable": Entry(500, "Credential unreadable", "The stored credential cannot be decrypted with the keys at hand.", "An operator has to restore the encryption key it was stored with.", _OPERATOR),
-    "not_ready": Entry(503, "Not ready", "A part of the system is not available right now.", "Try again in a moment.", _US, True),
-    "internal_error": Entry(500, "Something broke on our side", "The request failed because of a defect on our side. Nothing was half done.", "Try again; if it fails again, tell an operator the correlation id.", _US),
+    "record_rejected": Entry(
+        422,
+        "Record rejected",
+        "This record could not be stored and was set aside.",
+        "An operator can look at the failed record.",
+        _OPERATOR,
+    ),
+    "credential_unreadable": Entry(
+        500,
+        "Credential unreadable",
+        "The stored credential cannot be decrypted with the keys at hand.",
+        "An operator has to restore the encryption key it was stored with.",
+        _OPERATOR,
+    ),
+    "not_ready": Entry(
+        503, "Not ready", "A part of the system is not available right now.", "Try again in a moment.", _US, True
+    ),
+    "internal_error": Entry(
+        500,
+        "Something broke on our side",
+        "The request failed because of a defect on our side. Nothing was half done.",
+        "Try again; if it fails again, tell an operator the correlation id.",
+        _US,
+    ),
 }
 
 
@@ -108,7 +354,7 @@ class CausewayError(Exception):
         self.detail = detail or self.entry.detail
         self.remediation = remediation or self.entry.remediation
         self.operator_detail = operator_detail
-        self.provider, self.provider_code, self.request_id = provider, provider_code, request_id
+        self.provider, self.provider_code, self.request_id = (provider, provider_code, request_id)
         self.retry_after_s = retry_after_s
         self.fields = fields
         self.extra = extra or {}

@@ -11,7 +11,9 @@ def connections_visible_to(membership: Membership) -> QuerySet[Connection]:
 
     Operators and owners see all; a member every connection but other people's banks; a viewer no bank at all.
     """
-    connections = Connection.objects.filter(workspace_id=membership.workspace_id).select_related("plaid_item").order_by("-pk")
+    connections = (
+        Connection.objects.filter(workspace_id=membership.workspace_id).select_related("plaid_item").order_by("-pk")
+    )
     role = Role(membership.role)
     if role.covers(Role.OPERATOR):
         return connections

@@ -53,7 +53,9 @@ class ProtectTable(Operation):
 
     reversible = True
 
-    def __init__(self, table: str, *, column: str = "workspace_id", grants: str = "SELECT, INSERT, UPDATE, DELETE") -> None:
+    def __init__(
+        self, table: str, *, column: str = "workspace_id", grants: str = "SELECT, INSERT, UPDATE, DELETE"
+    ) -> None:
         self.table, self.column, self.grants = table, column, grants
 
     def state_forwards(self, app_label, state) -> None:
@@ -62,7 +64,7 @@ class ProtectTable(Operation):
     def database_forwards(self, app_label, schema_editor, from_state, to_state) -> None:
         quote = schema_editor.quote_name
         table, column = quote(self.table), quote(self.column)
-        app, tenant = quote(settings.DATABASE_ROLES["app"]), quote(settings.DATABASE_ROLES["tenant"])
+        app, tenant = (quote(settings.DATABASE_ROLES["app"]), quote(settings.DATABASE_ROLES["tenant"]))
         mine = f"{column} = nullif(current_setting('app.workspace_id', true), '')::uuid"
         schema_editor.execute(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
         schema_editor.execute(f"CREATE POLICY app_all ON {table} TO {app} USING (true) WITH CHECK (true)")
@@ -85,4 +87,4 @@ class ProtectTable(Operation):
         return f"protect_{self.table}"
 
     def deconstruct(self):
-        return self.__class__.__qualname__, [self.table], {"column": self.column, "grants": self.grants}
+        return (self.__class__.__qualname__, [self.table], {"column": self.column, "grants": self.grants})

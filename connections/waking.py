@@ -33,7 +33,12 @@ def _connection():
     """This thread's broker connection, which gives up quickly."""
     if getattr(_local, "connection", None) is None:
         connection = current_app.connection_for_write()
-        patience = {"socket_connect_timeout": BROKER_PATIENCE_S, "socket_timeout": BROKER_PATIENCE_S, "max_retries": 0, "interval_start": 0}
+        patience = {
+            "socket_connect_timeout": BROKER_PATIENCE_S,
+            "socket_timeout": BROKER_PATIENCE_S,
+            "max_retries": 0,
+            "interval_start": 0,
+        }
         connection.transport_options = {**(connection.transport_options or {}), **patience}
         _local.connection = connection
     return _local.connection

@@ -38,5 +38,3 @@ def transactions_of(
     if q:
         transactions = transactions.filter(Q(name__icontains=q) | Q(merchant_name__icontains=q))
     return transactions.defer("raw_json")
-
-

@@ -142,6 +142,7 @@ class Migration(migrations.Migration):
                 ('institution_color', models.CharField(blank=True, max_length=16)),
                 ('cursor', models.TextField(blank=True, help_text='Position in the Item\'s history; "" is its beginning.')),
                 ('history_complete', models.BooleanField(default=False, help_text='Plaid has delivered the whole history at least once.')),
+                ('is_new_history', models.BooleanField(default=False, help_text='Re-linked as a new Item: rows older than its history belong to the one before.')),
                 ('dirty_seq', models.BigIntegerField(default=1)),
                 ('synced_seq', models.BigIntegerField(default=0)),
                 ('lease_token', models.UUIDField(blank=True, null=True)),

@@ -23,8 +23,8 @@ class Account(TenantModel):
     mask = models.CharField(max_length=16, blank=True)
     type = models.CharField(max_length=32, blank=True)
     subtype = models.CharField(max_length=64, blank=True)
-    iso_currency = models.CharField(max_length=8, null=True, blank=True)  # noqa: DJ001 - null says the other code applies
-    unofficial_currency = models.CharField(max_length=16, null=True, blank=True)  # noqa: DJ001
+    iso_currency = models.CharField(max_length=8, null=True, blank=True)
+    unofficial_currency = models.CharField(max_length=16, null=True, blank=True)
     balance_current = NumericField(null=True, blank=True)
     balance_available = NumericField(null=True, blank=True)
     balance_limit = NumericField(null=True, blank=True)
@@ -57,7 +57,9 @@ class PlaidItemAccount(TenantModel):
     class Meta:
         constraints = [
             models.UniqueConstraint(fields=["item", "plaid_account_id"], name="one_mapping_per_plaid_account"),
-            models.UniqueConstraint(fields=["item", "account"], condition=Q(replaced_at=None), name="one_current_id_per_account"),
+            models.UniqueConstraint(
+                fields=["item", "account"], condition=Q(replaced_at=None), name="one_current_id_per_account"
+            ),
         ]
 
     def __str__(self) -> str:

@@ -49,7 +49,9 @@ class Connection(TenantModel):
     environment = models.CharField(max_length=20, choices=Environment, default=Environment.PRODUCTION)
     status = models.CharField(max_length=20, choices=Status, default=Status.DRAFT)
     status_reason = models.CharField(max_length=300, blank=True)
-    config = models.JSONField(default=dict, blank=True, help_text="Settings that are not secret; secrets are Credentials.")
+    config = models.JSONField(
+        default=dict, blank=True, help_text="Settings that are not secret; secrets are Credentials."
+    )
     config_version = models.PositiveIntegerField(default=1)
     last_sync_at = models.DateTimeField(null=True, blank=True)
     last_verified_at = models.DateTimeField(null=True, blank=True)
@@ -69,7 +71,9 @@ class Connection(TenantModel):
         indexes = [
             models.Index(fields=["workspace", "-id"], name="connection_by_workspace"),
             models.Index(fields=["owner", "-id"], name="connection_by_owner"),
-            models.Index(fields=["next_attempt_at"], condition=Q(next_attempt_at__isnull=False), name="connection_waiting"),
+            models.Index(
+                fields=["next_attempt_at"], condition=Q(next_attempt_at__isnull=False), name="connection_waiting"
+            ),
         ]
 
     def __str__(self) -> str:

@@ -22,12 +22,19 @@ class PlaidItem(TenantModel):
     institution_logo = models.TextField(blank=True, help_text="PNG in base64, as Plaid gives it.")
     institution_color = models.CharField(max_length=16, blank=True)
     cursor = models.TextField(blank=True, help_text='Position in the Item\'s history; "" is its beginning.')
-    history_complete = models.BooleanField(default=False, help_text="Plaid has delivered the whole history at least once.")
+    history_complete = models.BooleanField(
+        default=False, help_text="Plaid has delivered the whole history at least once."
+    )
+    is_new_history = models.BooleanField(
+        default=False, help_text="Re-linked as a new Item: rows older than its history belong to the one before."
+    )
     dirty_seq = models.BigIntegerField(default=1)
     synced_seq = models.BigIntegerField(default=0)
     lease_token = models.UUIDField(null=True, blank=True)
     lease_expires_at = models.DateTimeField(null=True, blank=True)
-    offered_until = models.DateTimeField(null=True, blank=True, help_text="Handed to the broker; not offered again before this.")
+    offered_until = models.DateTimeField(
+        null=True, blank=True, help_text="Handed to the broker; not offered again before this."
+    )
     is_large = models.BooleanField(default=False, help_text="Its update is long: it goes to the queue for large work.")
     last_synced_at = models.DateTimeField(null=True, blank=True)
     reauth_needed_at = models.DateTimeField(null=True, blank=True)
@@ -41,7 +48,9 @@ class PlaidItem(TenantModel):
     class Meta:
         indexes = [
             # The dispatcher's question, "who is dirty?", touches only the rows that are.
-            models.Index(fields=["offered_until"], condition=Q(dirty_seq__gt=F("synced_seq"), removed_at=None), name="item_dirty"),
+            models.Index(
+                fields=["offered_until"], condition=Q(dirty_seq__gt=F("synced_seq"), removed_at=None), name="item_dirty"
+            ),
             models.Index(fields=["last_synced_at"], condition=Q(removed_at=None), name="item_last_synced"),
             models.Index(fields=["institution_id"], name="item_institution"),
         ]

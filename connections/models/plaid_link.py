@@ -20,7 +20,14 @@ class PlaidLink(TenantModel):
         FAILED = "failed", "Failed"
 
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
-    connection = models.ForeignKey(Connection, on_delete=models.CASCADE, null=True, blank=True, related_name="plaid_links", help_text="Set where an existing connection is repaired.")
+    connection = models.ForeignKey(
+        Connection,
+        on_delete=models.CASCADE,
+        null=True,
+        blank=True,
+        related_name="plaid_links",
+        help_text="Set where an existing connection is repaired.",
+    )
     environment = models.CharField(max_length=20, choices=Environment)
     digest = models.CharField(max_length=64, unique=True, editable=False, help_text="SHA-256 of the link token.")
     key_id = models.CharField(max_length=32, editable=False, db_index=True)
@@ -36,7 +43,9 @@ class PlaidLink(TenantModel):
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
-        indexes = [models.Index(fields=["next_poll_at"], condition=Q(status="open", is_hosted=True), name="link_to_poll")]
+        indexes = [
+            models.Index(fields=["next_poll_at"], condition=Q(status="open", is_hosted=True), name="link_to_poll")
+        ]
 
     def __str__(self) -> str:
         return f"{self.digest[:8]} {self.status}"
@@ -67,7 +76,9 @@ class PlaidExchange(TenantModel):
 
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
     link = models.ForeignKey(PlaidLink, on_delete=models.SET_NULL, null=True, blank=True, related_name="exchanges")
-    connection = models.ForeignKey(Connection, on_delete=models.SET_NULL, null=True, blank=True, related_name="plaid_exchanges")
+    connection = models.ForeignKey(
+        Connection, on_delete=models.SET_NULL, null=True, blank=True, related_name="plaid_exchanges"
+    )
     environment = models.CharField(max_length=20, choices=Environment)
     digest = models.CharField(max_length=64, unique=True, editable=False, help_text="SHA-256 of the public token.")
     institution_name = models.CharField(max_length=200, blank=True)

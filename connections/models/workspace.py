@@ -27,12 +27,20 @@ class Workspace(models.Model):
     """The tenant: every connection, record and run belongs to exactly one."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    slug = models.SlugField(max_length=63, unique=True, validators=[RegexValidator(r"^[a-z0-9][a-z0-9-]*$", "Lower-case letters, digits and dashes.")])
+    slug = models.SlugField(
+        max_length=63,
+        unique=True,
+        validators=[RegexValidator(r"^[a-z0-9][a-z0-9-]*$", "Lower-case letters, digits and dashes.")],
+    )
     name = models.CharField(max_length=200)
     timezone = models.CharField(max_length=64, default="America/Edmonton", validators=[validate_timezone])
     sandbox_mode = models.BooleanField(default=False, help_text="No write leaves for a production connection.")
-    webhooks_enabled = models.BooleanField(default=True, help_text="Off: webhooks are stored and ignored, syncs run by schedule.")
-    limits = models.JSONField(default=dict, blank=True, help_text="Overrides of the installation's confirmation limits.")
+    webhooks_enabled = models.BooleanField(
+        default=True, help_text="Off: webhooks are stored and ignored, syncs run by schedule."
+    )
+    limits = models.JSONField(
+        default=dict, blank=True, help_text="Overrides of the installation's confirmation limits."
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:

@@ -4,9 +4,7 @@ from importlib import import_module
 
 from connections.providers.base import Provider
 
-PROVIDERS: dict[str, str] = {
-    "plaid": "connections.providers.plaid.provider",
-}
+PROVIDERS: dict[str, str] = {"plaid": "connections.providers.plaid.provider"}
 
 
 def provider(key: str) -> Provider:

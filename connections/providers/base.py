@@ -56,6 +56,8 @@ class SyncPage:
     has_more: bool
     records: int
     removed: int
+    account_ids: frozenset[str]
+    accounts: list[Json]
     is_history_complete: bool
     request_id: str
 

@@ -26,9 +26,13 @@ def accounts_update(*, item: PlaidItem, accounts: Iterable[BankAccount], is_comp
         account = mapping.account if mapping else _churned(incoming, mappings, seen_ids if is_complete else None)
         account = _write(account or Account(workspace_id=item.workspace_id, connection_id=item.connection_id), incoming)
         if mapping is None or mapping.replaced_at:
-            PlaidItemAccount.objects.filter(item=item, account=account, replaced_at=None).update(replaced_at=timezone.now())
+            PlaidItemAccount.objects.filter(item=item, account=account, replaced_at=None).update(
+                replaced_at=timezone.now()
+            )
         if mapping is None:
-            mapping = PlaidItemAccount(workspace_id=item.workspace_id, item=item, account=account, plaid_account_id=incoming.external_id)
+            mapping = PlaidItemAccount(
+                workspace_id=item.workspace_id, item=item, account=account, plaid_account_id=incoming.external_id
+            )
             mapping.save()
             mappings[incoming.external_id] = mapping
         elif mapping.replaced_at:
@@ -36,7 +40,9 @@ def accounts_update(*, item: PlaidItem, accounts: Iterable[BankAccount], is_comp
             mapping.save(update_fields=["replaced_at"])
     if is_complete:
         shared = {mappings[external_id].account_id for external_id in seen_ids}
-        gone = Account.objects.filter(connection_id=item.connection_id, status=Account.Status.ACTIVE).exclude(pk__in=shared)
+        gone = Account.objects.filter(connection_id=item.connection_id, status=Account.Status.ACTIVE).exclude(
+            pk__in=shared
+        )
         gone.update(status=Account.Status.MISSING, updated_at=timezone.now())
 
 
@@ -61,10 +67,10 @@ def _churned(incoming: BankAccount, mappings: dict[str, PlaidItemAccount], seen_
 
 def _write(account: Account, incoming: BankAccount) -> Account:
     """Save what differs; the balances' time moves with every look."""
-    account.name, account.official_name, account.mask = incoming.name, incoming.official_name, incoming.mask
-    account.type, account.subtype, account.persistent_id = incoming.type, incoming.subtype, incoming.persistent_id
-    account.iso_currency, account.unofficial_currency = incoming.iso_currency, incoming.unofficial_currency
-    account.balance_current, account.balance_available = incoming.balance_current, incoming.balance_available
+    account.name, account.official_name, account.mask = (incoming.name, incoming.official_name, incoming.mask)
+    account.type, account.subtype, account.persistent_id = (incoming.type, incoming.subtype, incoming.persistent_id)
+    account.iso_currency, account.unofficial_currency = (incoming.iso_currency, incoming.unofficial_currency)
+    account.balance_current, account.balance_available = (incoming.balance_current, incoming.balance_available)
     account.balance_limit = incoming.balance_limit
     account.balances_at = timezone.now()
     if account.status == Account.Status.MISSING:

@@ -49,7 +49,10 @@ TRANSITIONS: dict[Event, tuple[tuple[Status, ...], Status]] = {
     Event.DORMANT: (_ALIVE, Status.PENDING_CLEANUP),
     Event.USED: ((Status.PENDING_CLEANUP,), Status.ACTIVE),
     Event.RECONFIGURED: ((Status.VERIFIED, Status.PAUSED, *_ALIVE), Status.DRAFT),
-    Event.DISCONNECTING: (tuple(status for status in Status if status not in (Status.DISCONNECTING, Status.DISCONNECTED)), Status.DISCONNECTING),
+    Event.DISCONNECTING: (
+        tuple(status for status in Status if status not in (Status.DISCONNECTING, Status.DISCONNECTED)),
+        Status.DISCONNECTING,
+    ),
     Event.DISCONNECTED: ((Status.DISCONNECTING,), Status.DISCONNECTED),
 }
 
@@ -59,20 +62,30 @@ def apply(connection: Connection, event: Event, *, reason: str = "") -> bool:
     sources, target = TRANSITIONS[event]
     if connection.status not in sources:
         return False
-    log.info("connection_status", connection=str(connection.pk), was=connection.status, now=target.value, event_name=event.value)
+    log.info(
+        "connection_status",
+        connection=str(connection.pk),
+        was=connection.status,
+        now=target.value,
+        event_name=event.value,
+    )
     connection.status, connection.status_reason = target, reason[:300]
     return True
 
 
-def record_success(connection: Connection) -> None:
-    """A sync went through: active again, every trace of trouble cleared. The caller holds the row and saves it."""
-    apply(connection, Event.RECOVERED)
-    connection.last_sync_at = timezone.now()
-    connection.failure_count = 0
-    connection.next_attempt_at, connection.wait_reason = None, Wait.NONE
-    connection.error_code = connection.error_detail = connection.error_correlation_id = ""
-    connection.error_at = None
-    connection.status_reason = ""
+def success_assignments() -> str:
+    """The SET clause of a sync that went through: active again where it was not, every trace of trouble cleared.
+
+    SQL, because it is part of the one statement that ends a run; the transition comes from the table above.
+    """
+    sources, target = TRANSITIONS[Event.RECOVERED]
+    recovering = ", ".join(f"'{status.value}'" for status in sources)
+    return (
+        f"status = CASE WHEN status IN ({recovering}) THEN '{target.value}' ELSE status END, "
+        f"status_reason = CASE WHEN status IN ({recovering}) THEN '' ELSE status_reason END, "
+        "last_sync_at = now(), updated_at = now(), failure_count = 0, next_attempt_at = NULL, wait_reason = '', "
+        "error_code = '', error_detail = '', error_correlation_id = '', error_at = NULL"
+    )
 
 
 def record_failure(connection: Connection, error: CausewayError) -> None:
@@ -110,7 +123,7 @@ def record_failure(connection: Connection, error: CausewayError) -> None:
 def backoff_s(failures: int) -> float:
     """Exponential from BACKOFF_BASE_S, capped, with ±20 % jitter so that many do not come back at once."""
     capped = min(settings.BACKOFF_MAX_S, settings.BACKOFF_BASE_S * 2 ** min(failures - 1, 20))
-    return capped * uniform(0.8, 1.2)  # noqa: S311 - jitter, not a secret
+    return capped * uniform(0.8, 1.2)
 
 
 def clear_backoff(connection: Connection) -> bool:

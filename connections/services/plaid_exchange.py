@@ -23,7 +23,7 @@ from connections.waking import wake
 
 log = structlog.get_logger(__name__)
 
-ACCESS_TOKEN = "access_token"  # noqa: S105 - the credential's name, not its value
+ACCESS_TOKEN = "access_token"
 
 
 def public_token_exchange(
@@ -52,7 +52,14 @@ def public_token_exchange(
     metadata = metadata or {}
     if not connection and not allow_duplicate:
         _refuse_duplicate(user=user, workspace_id=workspace_id, metadata=metadata)
-    exchange = _begin(user=user, workspace_id=workspace_id, public_token=public_token, environment=environment, metadata=metadata, link=link)
+    exchange = _begin(
+        user=user,
+        workspace_id=workspace_id,
+        public_token=public_token,
+        environment=environment,
+        metadata=metadata,
+        link=link,
+    )
     try:
         answer = client.public_token_exchange(public_token)
         access_token, item_id = answer.get("access_token"), answer.get("item_id")
@@ -60,7 +67,14 @@ def public_token_exchange(
             raise records.malformed("the exchange's answer lacks access_token or item_id")
     except CausewayError as error:
         raise _ended(exchange, error) from error
-    connection = _connect(exchange, connection, access_token=access_token, item_id=item_id, request_id=str(answer.get("request_id") or ""), metadata=metadata)
+    connection = _connect(
+        exchange,
+        connection,
+        access_token=access_token,
+        item_id=item_id,
+        request_id=str(answer.get("request_id") or ""),
+        metadata=metadata,
+    )
     details_fetch(connection=connection, access_token=access_token)
     return connection
 
@@ -82,7 +96,11 @@ def credential_of(connection: Connection) -> Credential:
 
 def _refuse_duplicate(*, user: User, workspace_id: UUID, metadata: Json) -> None:
     institution_id = str((metadata.get("institution") or {}).get("institution_id") or "")
-    offered = {(str(a.get("name") or ""), str(a.get("mask") or "")) for a in metadata.get("accounts") or [] if isinstance(a, dict)}
+    offered = {
+        (str(a.get("name") or ""), str(a.get("mask") or ""))
+        for a in metadata.get("accounts") or []
+        if isinstance(a, dict)
+    }
     if not institution_id or not offered:
         return
     known = Account.objects.filter(
@@ -96,20 +114,36 @@ def _refuse_duplicate(*, user: User, workspace_id: UUID, metadata: Json) -> None
             raise Conflict(code="duplicate_item", extra={"connection_id": str(account.connection_id)})
 
 
-def _begin(*, user: User, workspace_id: UUID, public_token: str, environment: str, metadata: Json, link: PlaidLink | None) -> PlaidExchange:
+def _begin(
+    *, user: User, workspace_id: UUID, public_token: str, environment: str, metadata: Json, link: PlaidLink | None
+) -> PlaidExchange:
     """The row that makes the token single use here too, committed before the call."""
     digest = hashlib.sha256(public_token.encode()).hexdigest()
     name = str((metadata.get("institution") or {}).get("name") or "")[:200]
     try:
         with transaction.atomic():
             return PlaidExchange.objects.create(
-                workspace_id=workspace_id, user=user, link=link, environment=environment, digest=digest, institution_name=name, correlation_id=correlation.current()
+                workspace_id=workspace_id,
+                user=user,
+                link=link,
+                environment=environment,
+                digest=digest,
+                institution_name=name,
+                correlation_id=correlation.current(),
             )
     except IntegrityError:
         pass
     # A token that Plaid refused or never saw may be tried again: the row is taken over, never doubled.
-    retryable = PlaidExchange.objects.filter(digest=digest, workspace_id=workspace_id, user=user, status=PlaidExchange.Status.REFUSED)
-    if retryable.update(status=PlaidExchange.Status.STARTED, started_at=timezone.now(), ended_at=None, error_code="", correlation_id=correlation.current()):
+    retryable = PlaidExchange.objects.filter(
+        digest=digest, workspace_id=workspace_id, user=user, status=PlaidExchange.Status.REFUSED
+    )
+    if retryable.update(
+        status=PlaidExchange.Status.STARTED,
+        started_at=timezone.now(),
+        ended_at=None,
+        error_code="",
+        correlation_id=correlation.current(),
+    ):
         return PlaidExchange.objects.get(digest=digest)
     earlier = PlaidExchange.objects.filter(digest=digest, workspace_id=workspace_id, user=user).first()
     if earlier and earlier.status == PlaidExchange.Status.UNKNOWN:
@@ -124,7 +158,7 @@ def _ended(exchange: PlaidExchange, error: CausewayError) -> CausewayError:
     """Record how the call failed; the error to raise. Where Plaid may have acted, the outcome is unknown."""
     is_unknown = isinstance(error, TemporaryError) and not isinstance(error, RateLimited) and not error.provider_code
     exchange.status = PlaidExchange.Status.UNKNOWN if is_unknown else PlaidExchange.Status.REFUSED
-    exchange.error_code, exchange.request_id, exchange.ended_at = error.code, error.request_id, timezone.now()
+    exchange.error_code, exchange.request_id, exchange.ended_at = (error.code, error.request_id, timezone.now())
     exchange.save(update_fields=["status", "error_code", "request_id", "ended_at"])
     if not is_unknown:
         return error
@@ -133,25 +167,49 @@ def _ended(exchange: PlaidExchange, error: CausewayError) -> CausewayError:
 
 
 @transaction.atomic
-def _connect(exchange: PlaidExchange, connection: Connection | None, *, access_token: str, item_id: str, request_id: str, metadata: Json) -> Connection:
+def _connect(
+    exchange: PlaidExchange,
+    connection: Connection | None,
+    *,
+    access_token: str,
+    item_id: str,
+    request_id: str,
+    metadata: Json,
+) -> Connection:
     """Connection, Item and sealed token in one transaction, and the exchange completed with them."""
     institution = metadata.get("institution") or {}
     name = str(institution.get("name") or "")[:200]
     if connection is None:
         connection = Connection.objects.create(
-            workspace_id=exchange.workspace_id, owner_id=exchange.user_id, provider=Provider.PLAID, name=name or "Bank", environment=exchange.environment, status=Status.ACTIVE
+            workspace_id=exchange.workspace_id,
+            owner_id=exchange.user_id,
+            provider=Provider.PLAID,
+            name=name or "Bank",
+            environment=exchange.environment,
+            status=Status.ACTIVE,
         )
         PlaidItem.objects.create(
-            workspace_id=exchange.workspace_id, connection=connection, item_id=item_id, institution_id=str(institution.get("institution_id") or "")[:64], institution_name=name
+            workspace_id=exchange.workspace_id,
+            connection=connection,
+            item_id=item_id,
+            institution_id=str(institution.get("institution_id") or "")[:64],
+            institution_name=name,
         )
     else:
         connection = Connection.objects.select_for_update(no_key=True).get(pk=connection.pk)
         _relink(connection, item_id=item_id)
     credential = Credential.objects.filter(connection=connection, name=ACCESS_TOKEN).first()
-    credential = credential or Credential(workspace_id=connection.workspace_id, connection=connection, name=ACCESS_TOKEN)
+    credential = credential or Credential(
+        workspace_id=connection.workspace_id, connection=connection, name=ACCESS_TOKEN
+    )
     credential.seal(access_token)
     credential.save()
-    exchange.status, exchange.connection, exchange.request_id, exchange.ended_at = PlaidExchange.Status.COMPLETED, connection, request_id, timezone.now()
+    exchange.status, exchange.connection, exchange.request_id, exchange.ended_at = (
+        PlaidExchange.Status.COMPLETED,
+        connection,
+        request_id,
+        timezone.now(),
+    )
     exchange.save(update_fields=["status", "connection", "request_id", "ended_at"])
     wake("sync.tasks.dispatch")
     return connection
@@ -161,9 +219,9 @@ def _relink(connection: Connection, *, item_id: str) -> None:
     """The same connection under a new token. A new Item starts its history anew: its cursor belongs to it alone."""
     item = PlaidItem.objects.select_for_update(no_key=True).get(connection=connection)
     if item.item_id != item_id:
-        item.item_id, item.cursor, item.history_complete = item_id, "", False
+        item.item_id, item.cursor, item.history_complete, item.is_new_history = (item_id, "", False, True)
         item.lease_token = item.lease_expires_at = None  # whoever reads the old Item loses its claim
-    item.reauth_needed_at, item.last_sync_error, item.removed_at, item.offered_until = None, "", None, None
+    item.reauth_needed_at, item.last_sync_error, item.removed_at, item.offered_until = (None, "", None, None)
     item.dirty_seq = F("dirty_seq") + 1
     item.save()
     _repaired(connection)
@@ -173,14 +231,16 @@ def _relink(connection: Connection, *, item_id: str) -> None:
 def relink_completed(*, connection: Connection) -> None:
     """The person has repaired the login in update mode: token, Item and cursor are unchanged, a sync shows whether it works."""
     connection = Connection.objects.select_for_update(no_key=True).get(pk=connection.pk)
-    PlaidItem.objects.filter(connection=connection).update(dirty_seq=F("dirty_seq") + 1, reauth_needed_at=None, offered_until=None)
+    PlaidItem.objects.filter(connection=connection).update(
+        dirty_seq=F("dirty_seq") + 1, reauth_needed_at=None, offered_until=None
+    )
     _repaired(connection)
     wake("sync.tasks.dispatch")
 
 
 def _repaired(connection: Connection) -> None:
     lifecycle.apply(connection, lifecycle.Event.RECOVERED)
-    connection.failure_count, connection.next_attempt_at, connection.wait_reason = 0, None, ""
+    connection.failure_count, connection.next_attempt_at, connection.wait_reason = (0, None, "")
     connection.error_code = connection.error_detail = ""
     connection.save()
 
@@ -197,12 +257,25 @@ def details_fetch(*, connection: Connection, access_token: str) -> bool:
         item.consent_expires_at = found.get("consent_expiration_time")
         if institution_id and not item.institution_logo:
             institution = records.institution(client.institution_get(institution_id))
-            item.institution_id, item.institution_name = institution_id, institution.name or item.institution_name
-            item.institution_logo, item.institution_color = institution.logo, institution.color
+            item.institution_id, item.institution_name = (institution_id, institution.name or item.institution_name)
+            item.institution_logo, item.institution_color = (institution.logo, institution.color)
     except CausewayError as error:
-        log.warning("item_details_missing", connection=str(connection.pk), code=error.code, operator_detail=error.operator_detail)
+        log.warning(
+            "item_details_missing",
+            connection=str(connection.pk),
+            code=error.code,
+            operator_detail=error.operator_detail,
+        )
         return False
-    item.save(update_fields=["consent_expires_at", "institution_id", "institution_name", "institution_logo", "institution_color"])
+    item.save(
+        update_fields=[
+            "consent_expires_at",
+            "institution_id",
+            "institution_name",
+            "institution_logo",
+            "institution_color",
+        ]
+    )
     named = item.institution_name if connection.name in ("", "Bank") else connection.name
     Connection.objects.filter(pk=connection.pk).update(name=named or "Bank", reauth_due_at=item.consent_expires_at)
     return True

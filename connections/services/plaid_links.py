@@ -34,20 +34,28 @@ class LinkToken:
 
 
 def link_create(
-    *, user: User, workspace_id: UUID, environment: str, connection: Connection | None = None, is_hosted: bool = False, redirect_uri: str = ""
+    *,
+    user: User,
+    workspace_id: UUID,
+    environment: str,
+    connection: Connection | None = None,
+    is_hosted: bool = False,
+    redirect_uri: str = "",
 ) -> LinkToken:
     """A link token for a new bank, or, with `connection`, for repairing that one (update mode).
 
     The session row is what a hosted link is followed by; its token is encrypted. Raises Conflict, Misconfigured, TemporaryError.
     """
     if connection and connection.provider != "plaid":
-        raise RequestError("This connection is not a bank.", fields={"connection_id": ["This connection is not a bank."]})
+        raise RequestError(
+            "This connection is not a bank.", fields={"connection_id": ["This connection is not a bank."]}
+        )
     if connection and connection.status in (Status.DISCONNECTING, Status.DISCONNECTED):
         raise Conflict(code="connection_not_active")
     environment = connection.environment if connection else environment
     body = _request(user=user, connection=connection, is_hosted=is_hosted, redirect_uri=redirect_uri)
     answer = PlaidClient(environment).link_token_create(body)
-    token, expiration = str(answer.get("link_token") or ""), parse_datetime(str(answer.get("expiration") or ""))
+    token, expiration = (str(answer.get("link_token") or ""), parse_datetime(str(answer.get("expiration") or "")))
     if not token or expiration is None or (is_hosted and not answer.get("hosted_link_url")):
         raise records.malformed("link/token/create without link_token, expiration or hosted_link_url")
     link = PlaidLink(
@@ -107,7 +115,11 @@ def links_due(*, limit: int = 50) -> list[UUID]:
 
 def link_hint(*, link_token: str) -> bool:
     """A webhook says that this session finished: look now. False: we do not know the token."""
-    return bool(PlaidLink.objects.filter(digest=digest(link_token), status=PlaidLink.Status.OPEN).update(next_poll_at=timezone.now()))
+    return bool(
+        PlaidLink.objects.filter(digest=digest(link_token), status=PlaidLink.Status.OPEN).update(
+            next_poll_at=timezone.now()
+        )
+    )
 
 
 def link_poll(link_id: UUID) -> None:
@@ -116,7 +128,9 @@ def link_poll(link_id: UUID) -> None:
     now = timezone.now()
     free = Q(lease_expires_at=None) | Q(lease_expires_at__lt=now)
     claim = PlaidLink.objects.filter(free, pk=link_id, status=PlaidLink.Status.OPEN)
-    if not claim.update(lease_token=lease, lease_expires_at=now + timedelta(seconds=settings.LEASE_S + settings.PLAID_TIMEOUT_S)):
+    if not claim.update(
+        lease_token=lease, lease_expires_at=now + timedelta(seconds=settings.LEASE_S + settings.PLAID_TIMEOUT_S)
+    ):
         return
     link = PlaidLink.objects.select_related("user", "connection").get(pk=link_id)
     with correlation.bound(link.correlation_id or None):
@@ -125,13 +139,17 @@ def link_poll(link_id: UUID) -> None:
         except CausewayError as error:
             log.warning("link_poll_failed", link=str(link.pk), code=error.code, operator_detail=error.operator_detail)
             gave_up = not error.entry.is_retryable
-            status, reason = (PlaidLink.Status.FAILED if gave_up else PlaidLink.Status.OPEN), error.detail
+            status, reason = ((PlaidLink.Status.FAILED if gave_up else PlaidLink.Status.OPEN), error.detail)
     if status == PlaidLink.Status.OPEN and link.expires_at < timezone.now():
         status = PlaidLink.Status.EXPIRED
     age_s = (timezone.now() - link.created_at).total_seconds()
     wait_s = settings.LINK_POLL_S if age_s < 600 else settings.LINK_POLL_S * 5
     PlaidLink.objects.filter(pk=link_id, lease_token=lease).update(
-        status=status, status_reason=reason[:300], next_poll_at=timezone.now() + timedelta(seconds=wait_s), lease_token=None, lease_expires_at=None
+        status=status,
+        status_reason=reason[:300],
+        next_poll_at=timezone.now() + timedelta(seconds=wait_s),
+        lease_token=None,
+        lease_expires_at=None,
     )
 
 
@@ -145,7 +163,12 @@ def _follow(link: PlaidLink) -> tuple[PlaidLink.Status, str]:
     for public_token, metadata in results:
         try:
             public_token_exchange(
-                user=link.user, workspace_id=link.workspace_id, public_token=public_token, environment=link.environment, metadata=metadata, link=link
+                user=link.user,
+                workspace_id=link.workspace_id,
+                public_token=public_token,
+                environment=link.environment,
+                metadata=metadata,
+                link=link,
             )
         except CausewayError as error:
             if error.code == "public_token_used":
@@ -155,7 +178,9 @@ def _follow(link: PlaidLink) -> tuple[PlaidLink.Status, str]:
             refused = error.detail
     if refused:
         return PlaidLink.Status.FAILED, refused
-    return {"finished": PlaidLink.Status.FINISHED, "exited": PlaidLink.Status.EXITED}.get(state, PlaidLink.Status.OPEN), ""
+    return {"finished": PlaidLink.Status.FINISHED, "exited": PlaidLink.Status.EXITED}.get(
+        state, PlaidLink.Status.OPEN
+    ), ""
 
 
 @transaction.atomic

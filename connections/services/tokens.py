@@ -17,11 +17,15 @@ def digest(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
 
 
-def token_issue(*, user: User, name: str = "api", scope: str = "full", lifetime: timedelta | None = None) -> tuple[str, AccessToken]:
+def token_issue(
+    *, user: User, name: str = "api", scope: str = "full", lifetime: timedelta | None = None
+) -> tuple[str, AccessToken]:
     """(the token, its row). The token cannot be read again later."""
     token = _PREFIX + secrets.token_urlsafe(32)
     expires_at = timezone.now() + (lifetime or timedelta(days=settings.TOKEN_DAYS))
-    row = AccessToken.objects.create(user=user, name=name, scope=scope, prefix=token[:10], digest=digest(token), expires_at=expires_at)
+    row = AccessToken.objects.create(
+        user=user, name=name, scope=scope, prefix=token[:10], digest=digest(token), expires_at=expires_at
+    )
     return token, row
 
 

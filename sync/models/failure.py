@@ -27,9 +27,16 @@ class SyncFailure(TenantModel):
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(fields=["connection", "entity", "external_id"], condition=Q(resolved_at=None), name="one_open_failure_per_record"),
+            models.UniqueConstraint(
+                fields=["connection", "entity", "external_id"],
+                condition=Q(resolved_at=None),
+                name="one_open_failure_per_record",
+            )
         ]
-        indexes = [models.Index(fields=["workspace", "-id"], name="failure_by_workspace"), models.Index(fields=["run"], name="failure_by_run")]
+        indexes = [
+            models.Index(fields=["workspace", "-id"], name="failure_by_workspace"),
+            models.Index(fields=["run"], name="failure_by_run"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.entity} {self.external_id}: {self.reason}"

@@ -31,11 +31,17 @@ class SyncRun(TenantModel):
 
     connection = models.ForeignKey(Connection, on_delete=models.CASCADE, related_name="runs")
     parent = models.ForeignKey("self", on_delete=models.SET_NULL, null=True, blank=True, related_name="children")
-    requested_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True, related_name="+")
+    requested_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True, related_name="+"
+    )
     entity = models.CharField(max_length=32, default="transactions")
-    mode = models.CharField(max_length=16, default="incremental", choices=[("incremental", "Incremental"), ("full", "Full replay")])
+    mode = models.CharField(
+        max_length=16, default="incremental", choices=[("incremental", "Incremental"), ("full", "Full replay")]
+    )
     trigger = models.CharField(max_length=16, choices=Trigger)
-    parameters_hash = models.CharField(max_length=64, help_text="Mode, filters and ids: only equal requests share a run.")
+    parameters_hash = models.CharField(
+        max_length=64, help_text="Mode, filters and ids: only equal requests share a run."
+    )
     status = models.CharField(max_length=20, choices=RunStatus, default=RunStatus.QUEUED)
     correlation_id = models.CharField(max_length=128, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
@@ -45,6 +51,9 @@ class SyncRun(TenantModel):
     # Where the loop stands, so that a later task goes on after the last whole page.
     lease_token = models.UUIDField(null=True, blank=True)
     dirty_seq = models.BigIntegerField(null=True, blank=True, help_text="The Item's dirty_seq before the first call.")
+    source_id = models.CharField(
+        max_length=128, blank=True, help_text="Plaid's id of the Item that the pages come from."
+    )
     first_cursor = models.TextField(blank=True)
     next_cursor = models.TextField(blank=True)
     page_count = models.PositiveIntegerField(default=0)
@@ -63,8 +72,12 @@ class SyncRun(TenantModel):
     class Meta:
         constraints = [
             # The database coalesces: a second request joins the waiting run instead of queueing behind it.
-            models.UniqueConstraint(fields=["connection", "parameters_hash"], condition=Q(status="queued"), name="one_queued_run"),
-            models.UniqueConstraint(fields=["connection", "entity"], condition=Q(status="running"), name="one_running_run"),
+            models.UniqueConstraint(
+                fields=["connection", "parameters_hash"], condition=Q(status="queued"), name="one_queued_run"
+            ),
+            models.UniqueConstraint(
+                fields=["connection", "entity"], condition=Q(status="running"), name="one_running_run"
+            ),
         ]
         indexes = [
             models.Index(fields=["workspace", "-id"], name="run_by_workspace"),

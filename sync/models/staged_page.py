@@ -15,7 +15,9 @@ class StagedPage(models.Model):
     workspace_id = models.UUIDField()
     lease_token = models.UUIDField()
     body = models.JSONField()
-    failed = models.JSONField(default=list, help_text="Records of this page that PostgreSQL cannot hold: [{external_id, reason, payload}]")
+    failed = models.JSONField(
+        default=list, help_text="Records of this page that PostgreSQL cannot hold: [{external_id, reason, payload}]"
+    )
 
     def __str__(self) -> str:
         return f"{self.run_id} page {self.page_number}"

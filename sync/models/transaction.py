@@ -18,15 +18,15 @@ class Transaction(TenantModel):
     account = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="transactions")
     external_id = models.TextField()
     amount = NumericField(help_text="The source's sign: Plaid's positive is money out.")
-    iso_currency = models.TextField(null=True, blank=True)  # noqa: DJ001 - exactly one of the two codes is set
-    unofficial_currency = models.TextField(null=True, blank=True)  # noqa: DJ001
+    iso_currency = models.TextField(null=True, blank=True)
+    unofficial_currency = models.TextField(null=True, blank=True)
     date = models.DateField()
     authorized_date = models.DateField(null=True, blank=True)
     name = models.TextField()
-    merchant_name = models.TextField(null=True, blank=True)  # noqa: DJ001 - null is the source's "unknown"
+    merchant_name = models.TextField(null=True, blank=True)
     pending = models.BooleanField()
-    pending_external_id = models.TextField(null=True, blank=True)  # noqa: DJ001
-    category = models.TextField(null=True, blank=True)  # noqa: DJ001
+    pending_external_id = models.TextField(null=True, blank=True)
+    category = models.TextField(null=True, blank=True)
     archived = models.BooleanField(default=False)
     archived_at = models.DateTimeField(null=True, blank=True)
     note = models.TextField(blank=True, default="", db_default="")
@@ -38,7 +38,7 @@ class Transaction(TenantModel):
     class Meta:
         constraints = [
             # Wider than "unique in its account": a transaction that the bank moves between accounts stays one row.
-            models.UniqueConstraint(fields=["connection", "external_id"], name="one_transaction_per_external_id"),
+            models.UniqueConstraint(fields=["connection", "external_id"], name="one_transaction_per_external_id")
         ]
         indexes = [
             models.Index(fields=["connection", "-date", "-id"], name="transaction_by_connection"),

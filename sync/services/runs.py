@@ -29,7 +29,9 @@ def run_request(*, connection_id: UUID, trigger: Trigger, requested_by: User | N
 
     A back-off ends; a wait that the provider imposed does not. Raises Conflict with the reason when no sync can start.
     """
-    connection = Connection.objects.select_for_update(no_key=True).get(pk=connection_id)  # callers queue here: one run is made
+    connection = Connection.objects.select_for_update(no_key=True).get(
+        pk=connection_id
+    )  # callers queue here: one run is made
     if connection.provider != "plaid":
         raise Conflict("Only banks can be refreshed this way.")
     lifecycle.refuse_unless_syncable(connection)

@@ -14,7 +14,9 @@ pytestmark = pytest.mark.django_db
 
 
 def bank(person, name: str) -> Connection:
-    return Connection.objects.create(workspace=person.workspace, owner=person.user, provider="plaid", name=name, status="active")
+    return Connection.objects.create(
+        workspace=person.workspace, owner=person.user, provider="plaid", name=name, status="active"
+    )
 
 
 def rows(sql: str) -> int:
@@ -37,7 +39,9 @@ def test_every_tenant_table_has_its_policies():
         )
         tables = cursor.fetchall()
     assert len(tables) >= 12
-    unprotected = [name for name, is_on, policies in tables if not is_on or not {"app_all", "tenant_own"} <= set(policies)]
+    unprotected = [
+        name for name, is_on, policies in tables if not is_on or not {"app_all", "tenant_own"} <= set(policies)
+    ]
     assert unprotected == []
 
 
@@ -60,7 +64,10 @@ def test_tenant_sees_only_its_workspace(alice, charlie):
 def test_raw_sql_without_or_with_another_workspace_sees_nothing(alice, workspace_id):
     bank(alice, "hers")
     with connection.cursor() as cursor:
-        cursor.execute("SELECT set_config('role', %s, false), set_config('app.workspace_id', %s, false)", [settings.DATABASE_ROLES["tenant"], workspace_id])
+        cursor.execute(
+            "SELECT set_config('role', %s, false), set_config('app.workspace_id', %s, false)",
+            [settings.DATABASE_ROLES["tenant"], workspace_id],
+        )
         cursor.execute("SELECT tablename FROM pg_policies WHERE schemaname = 'public' AND policyname = 'tenant_own'")
         tables = [table for (table,) in cursor.fetchall()]
     assert {table: rows(f"SELECT 1 FROM {table}") for table in tables} == dict.fromkeys(tables, 0)  # noqa: S608
@@ -87,6 +94,12 @@ def test_pool_reset_drops_role_and_workspace(alice, servers):
     from config.roles import dsn_of
 
     with psycopg.connect(dsn_of(settings.DATABASES["default"]), autocommit=True) as pooled:
-        pooled.execute("SELECT set_config('role', %s, false), set_config('app.workspace_id', %s, false)", [settings.DATABASE_ROLES["tenant"], str(alice.workspace.pk)])
+        pooled.execute(
+            "SELECT set_config('role', %s, false), set_config('app.workspace_id', %s, false)",
+            [settings.DATABASE_ROLES["tenant"], str(alice.workspace.pk)],
+        )
         reset_connection(pooled)
-        assert pooled.execute("SELECT current_user, current_setting('app.workspace_id')").fetchone() == (settings.DATABASE_ROLES["app"], "")
+        assert pooled.execute("SELECT current_user, current_setting('app.workspace_id')").fetchone() == (
+            settings.DATABASE_ROLES["app"],
+            "",
+        )

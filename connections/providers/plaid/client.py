@@ -33,7 +33,9 @@ _AUTH = ["clientId", "plaidVersion", "secret"]
 @lru_cache(maxsize=8)
 def _api(_pid: int, host: str, client_id: str, secret: str) -> plaid.ApiClient:
     """One pool a process and host: sockets must not cross a fork. Retries belong to the rows, not to the transport."""
-    configuration = plaid.Configuration(host=host, api_key={"clientId": client_id, "secret": secret, "plaidVersion": "2020-09-14"})
+    configuration = plaid.Configuration(
+        host=host, api_key={"clientId": client_id, "secret": secret, "plaidVersion": "2020-09-14"}
+    )
     configuration.retries = urllib3.Retry(connect=1, read=0, status=0, redirect=0)
     api = plaid.ApiClient(configuration)
     api.set_default_header("Accept-Encoding", "gzip")
@@ -47,7 +49,11 @@ class PlaidClient:
         self._item_key = item_key
         self._host = settings.PLAID_PRODUCTION_URL if environment == "production" else settings.PLAID_SANDBOX_URL
         if not (settings.PLAID_CLIENT_ID and settings.PLAID_SECRET):
-            raise Misconfigured(code="provider_not_configured", provider=PROVIDER, operator_detail="PLAID_CLIENT_ID and PLAID_SECRET are not set")
+            raise Misconfigured(
+                code="provider_not_configured",
+                provider=PROVIDER,
+                operator_detail="PLAID_CLIENT_ID and PLAID_SECRET are not set",
+            )
 
     # --- Link ---
     def link_token_create(self, body: Json) -> Json:
@@ -79,7 +85,11 @@ class PlaidClient:
         return accounts
 
     def institution_get(self, institution_id: str) -> Json:
-        body = {"institution_id": institution_id, "country_codes": settings.PLAID_COUNTRY_CODES, "options": {"include_optional_metadata": True}}
+        body = {
+            "institution_id": institution_id,
+            "country_codes": settings.PLAID_COUNTRY_CODES,
+            "options": {"include_optional_metadata": True},
+        }
         return self._json("/institutions/get_by_id", body)
 
     def webhook_verification_key(self, key_id: str) -> Json:
@@ -96,9 +106,16 @@ class PlaidClient:
     # --- transport ---
     def _take(self, name: str, per_minute: int, *, client_per_minute: int = 0) -> None:
         """Keep to Plaid's published rates, shared by all processes, instead of running into its 429s."""
-        for key, rate in (((name, "item", self._item_key), per_minute), ((name, "client", settings.PLAID_CLIENT_ID), client_per_minute)):
+        for key, rate in (
+            ((name, "item", self._item_key), per_minute),
+            ((name, "client", settings.PLAID_CLIENT_ID), client_per_minute),
+        ):
             if rate and (wait := budgets.take("plaid", *key, per_minute=rate)):
-                raise RateLimited(provider=PROVIDER, retry_after_s=wait, operator_detail=f"our own budget for {name} is used up for {wait:.1f} s")
+                raise RateLimited(
+                    provider=PROVIDER,
+                    retry_after_s=wait,
+                    operator_detail=f"our own budget for {name} is used up for {wait:.1f} s",
+                )
 
     def _json(self, path: str, body: Json) -> Json:
         return self._call(path, body, orjson.loads)
@@ -141,7 +158,11 @@ class PlaidClient:
         raise records.malformed(f"{path} answered {status} with something that is not an object")
 
     def _send(self, path: str, body: Json) -> tuple[int, bytes]:
-        headers = {"Content-Type": "application/json", "Accept": "application/json", "X-Correlation-ID": correlation.current()}
+        headers = {
+            "Content-Type": "application/json",
+            "Accept": "application/json",
+            "X-Correlation-ID": correlation.current(),
+        }
         try:
             response = _api(os.getpid(), self._host, settings.PLAID_CLIENT_ID, settings.PLAID_SECRET).call_api(
                 path,
@@ -155,7 +176,7 @@ class PlaidClient:
             )
         except AttributeError as error:  # what the SDK makes of its own TLS error, whose body is None
             raise urllib3.exceptions.SSLError("TLS failed") from error
-        return response.status, response.data  # .data must be read, or the socket is lost to the pool
+        return (response.status, response.data)  # .data must be read, or the socket is lost to the pool
 
     @staticmethod
     def _unreachable(what: str, *, timed_out: bool = False) -> TemporaryError:

@@ -35,21 +35,45 @@ _OUR_BUG = _Policy(errors.PermanentError, "internal_error")
 _LINK_AGAIN = _Policy(errors.RequestError, "invalid_public_token")
 
 TABLE: dict[tuple[str, str], _Policy] = {
-    **{("ITEM_ERROR", code): _REAUTH for code in ("ITEM_LOGIN_REQUIRED", "INVALID_CREDENTIALS", "INVALID_MFA", "INSUFFICIENT_CREDENTIALS", "INVALID_UPDATED_USERNAME")},
-    **{("ITEM_ERROR", code): _BANK_ACTION for code in ("ITEM_LOCKED", "USER_SETUP_REQUIRED", "PASSWORD_RESET_REQUIRED")},
+    **{
+        ("ITEM_ERROR", code): _REAUTH
+        for code in (
+            "ITEM_LOGIN_REQUIRED",
+            "INVALID_CREDENTIALS",
+            "INVALID_MFA",
+            "INSUFFICIENT_CREDENTIALS",
+            "INVALID_UPDATED_USERNAME",
+        )
+    },
+    **{
+        ("ITEM_ERROR", code): _BANK_ACTION for code in ("ITEM_LOCKED", "USER_SETUP_REQUIRED", "PASSWORD_RESET_REQUIRED")
+    },
     **{("ITEM_ERROR", code): _NO_ACCOUNTS for code in ("ACCESS_NOT_GRANTED", "NO_ACCOUNTS")},
     ("ITEM_ERROR", "ITEM_NOT_FOUND"): _REVOKED,
     ("ITEM_ERROR", "ITEM_CONCURRENTLY_DELETED"): _REVOKED,
     ("INVALID_INPUT", "USER_PERMISSION_REVOKED"): _REVOKED,
     **{("ITEM_ERROR", code): _NOT_SUPPORTED for code in ("ITEM_NOT_SUPPORTED", "MFA_NOT_SUPPORTED")},
-    **{("INSTITUTION_ERROR", code): _NOT_SUPPORTED for code in ("INSTITUTION_NO_LONGER_SUPPORTED", "UNSUPPORTED_RESPONSE")},
+    **{
+        ("INSTITUTION_ERROR", code): _NOT_SUPPORTED
+        for code in ("INSTITUTION_NO_LONGER_SUPPORTED", "UNSUPPORTED_RESPONSE")
+    },
     ("ITEM_ERROR", "PRODUCT_NOT_READY"): _Policy(errors.TemporaryError, retry_after_s=120),
     **{("ITEM_ERROR", code): _NOT_ENABLED for code in ("PRODUCTS_NOT_SUPPORTED", "PRODUCT_NOT_ENABLED")},
     **{("INVALID_INPUT", code): _NOT_ENABLED for code in ("INVALID_PRODUCT", "UNAUTHORIZED_ROUTE_ACCESS")},
     ("INVALID_INPUT", "ADDITIONAL_CONSENT_REQUIRED"): _REAUTH,
     ("TRANSACTIONS_ERROR", "TRANSACTIONS_SYNC_MUTATION_DURING_PAGINATION"): _Policy(errors.MutationDuringPagination),
-    **{("INSTITUTION_ERROR", code): _BANK_DOWN for code in ("INSTITUTION_DOWN", "INSTITUTION_NOT_RESPONDING", "INSTITUTION_NOT_AVAILABLE")},
-    **{("INSTITUTION_ERROR", code): _OPERATOR for code in ("UNAUTHORIZED_INSTITUTION", "INSTITUTION_REGISTRATION_REQUIRED", "INSTITUTION_NOT_ENABLED_IN_ENVIRONMENT")},
+    **{
+        ("INSTITUTION_ERROR", code): _BANK_DOWN
+        for code in ("INSTITUTION_DOWN", "INSTITUTION_NOT_RESPONDING", "INSTITUTION_NOT_AVAILABLE")
+    },
+    **{
+        ("INSTITUTION_ERROR", code): _OPERATOR
+        for code in (
+            "UNAUTHORIZED_INSTITUTION",
+            "INSTITUTION_REGISTRATION_REQUIRED",
+            "INSTITUTION_NOT_ENABLED_IN_ENVIRONMENT",
+        )
+    },
     ("RATE_LIMIT_EXCEEDED", "CREDITS_EXHAUSTED"): _OPERATOR,
     ("API_ERROR", "INTERNAL_SERVER_ERROR"): _DOWN,
     ("API_ERROR", "PLANNED_MAINTENANCE"): _DOWN,
@@ -59,7 +83,18 @@ TABLE: dict[tuple[str, str], _Policy] = {
     ("INVALID_INPUT", "INVALID_PUBLIC_TOKEN"): _LINK_AGAIN,
     ("INVALID_INPUT", "INVALID_LINK_TOKEN"): _LINK_AGAIN,
     ("INVALID_INPUT", "INVALID_ACCOUNT_ID"): _DOWN,  # accounts were renamed: they are read again before the next try
-    **{("INVALID_REQUEST", code): _OUR_BUG for code in ("MISSING_FIELDS", "UNKNOWN_FIELDS", "INVALID_BODY", "INVALID_HEADERS", "INVALID_CONFIGURATION", "NOT_FOUND", "SANDBOX_ONLY")},
+    **{
+        ("INVALID_REQUEST", code): _OUR_BUG
+        for code in (
+            "MISSING_FIELDS",
+            "UNKNOWN_FIELDS",
+            "INVALID_BODY",
+            "INVALID_HEADERS",
+            "INVALID_CONFIGURATION",
+            "NOT_FOUND",
+            "SANDBOX_ONLY",
+        )
+    },
 }
 
 
@@ -72,13 +107,17 @@ def classify(status: int, body: bytes | str | None) -> CausewayError:
     if not isinstance(answer, dict) or not isinstance(answer.get("error_code"), str):
         code = "provider_unavailable" if status >= 500 or status == 429 else "provider_malformed"
         kind = errors.RateLimited if status == 429 else errors.TemporaryError
-        return kind(code="provider_rate_limited" if status == 429 else code, provider=PROVIDER, operator_detail=f"HTTP {status} without a Plaid error")
+        return kind(
+            code="provider_rate_limited" if status == 429 else code,
+            provider=PROVIDER,
+            operator_detail=f"HTTP {status} without a Plaid error",
+        )
     return classify_error(answer)
 
 
 def classify_error(answer: dict[str, Any]) -> CausewayError:
     """The same from a PlaidError object, as answers, Items and webhooks carry it."""
-    error_type, error_code = str(answer.get("error_type") or ""), str(answer.get("error_code") or "")
+    error_type, error_code = (str(answer.get("error_type") or ""), str(answer.get("error_code") or ""))
     message = str(answer.get("error_message") or "")
     facts = {
         "provider": PROVIDER,
@@ -87,7 +126,11 @@ def classify_error(answer: dict[str, Any]) -> CausewayError:
         "operator_detail": f"{error_type}/{error_code}: {message}"[:500],
     }
     if (error_type, error_code) == ("INVALID_REQUEST", "INVALID_FIELD"):
-        return errors.CursorDisowned(**facts) if "cursor" in message.lower() else errors.PermanentError(code="internal_error", **facts)
+        return (
+            errors.CursorDisowned(**facts)
+            if "cursor" in message.lower()
+            else errors.PermanentError(code="internal_error", **facts)
+        )
     policy = TABLE.get((error_type, error_code))
     if policy is None and (error_type == "RATE_LIMIT_EXCEEDED" or error_code.endswith("RATE_LIMIT")):
         policy = _RATE_LIMITED

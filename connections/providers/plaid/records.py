@@ -25,8 +25,15 @@ def sync_page(raw: bytes) -> SyncPage:
         raise malformed("the sync page is not a JSON object")
     lists = [answer.get(name) for name in ("added", "modified", "removed")]
     next_cursor, has_more = answer.get("next_cursor"), answer.get("has_more")
-    if not all(isinstance(found, list) for found in lists) or not isinstance(next_cursor, str) or not isinstance(has_more, bool):
-        raise malformed("the sync page lacks added, modified, removed, next_cursor or has_more", request_id=str(answer.get("request_id") or ""))
+    if (
+        not all(isinstance(found, list) for found in lists)
+        or not isinstance(next_cursor, str)
+        or not isinstance(has_more, bool)
+    ):
+        raise malformed(
+            "the sync page lacks added, modified, removed, next_cursor or has_more",
+            request_id=str(answer.get("request_id") or ""),
+        )
     added, modified, removed = lists
     return SyncPage(
         raw=raw,
@@ -34,6 +41,10 @@ def sync_page(raw: bytes) -> SyncPage:
         has_more=has_more,
         records=len(added) + len(modified),
         removed=len(removed),
+        account_ids=frozenset(
+            str(record.get("account_id")) for record in (*added, *modified) if isinstance(record, dict)
+        ),
+        accounts=[account for account in answer.get("accounts") or [] if isinstance(account, dict)],
         is_history_complete=answer.get("transactions_update_status") == HISTORY_COMPLETE,
         request_id=str(answer.get("request_id") or ""),
     )

@@ -1,0 +1,34 @@
+"""Stopping a connection's syncs for a while, and letting them go on."""
+
+from uuid import UUID
+
+from django.db import transaction
+from django.utils import timezone
+
+from connections.errors import Conflict
+from connections.models import Connection, User
+from connections.services import lifecycle
+from connections.waking import wake
+
+
+@transaction.atomic
+def connection_pause(*, connection_id: UUID, actor: User) -> Connection:
+    """Pause it: waiting runs stay where they are, a running one finishes. Raises Conflict where its status does not allow it."""
+    reason = f"Paused by {actor.get_username()} on {timezone.now():%-d %B %Y, %H:%M} UTC"
+    return _move(connection_id, lifecycle.Event.PAUSED, reason)
+
+
+@transaction.atomic
+def connection_resume(*, connection_id: UUID, actor: User) -> Connection:
+    """Active again; what came in meanwhile is synced now. Raises Conflict where it is not paused."""
+    connection = _move(connection_id, lifecycle.Event.RESUMED, "")
+    wake("sync.tasks.dispatch")
+    return connection
+
+
+def _move(connection_id: UUID, event: lifecycle.Event, reason: str) -> Connection:
+    connection = Connection.objects.select_for_update(no_key=True).get(pk=connection_id)
+    if not lifecycle.apply(connection, event, reason=reason):
+        raise Conflict(f"This connection is {connection.get_status_display().lower()}.", code="connection_not_active")
+    connection.save(update_fields=["status", "status_reason", "updated_at"])
+    return connection

@@ -1,0 +1,464 @@
+"""The cursor sync: from a claimed Item to its transactions, all of an update or nothing of it.
+
+1. Claim the Item; open its run, or go on with the one a worker left behind.
+2. Read pages from the run's position. A single-page update is applied directly, a longer one is staged page by page.
+3. When there is no more, one transaction merges the pages in order, writes the run's ledger, and last moves the cursor,
+   if the claim still holds. So the cursor moves if and only if everything before it is applied.
+
+No database transaction is ever open across a provider call. docs/explanation/cursor-sync.md tells why each rule is there.
+"""
+
+import json
+import random
+import time
+from dataclasses import asdict, astuple, dataclass, replace
+from enum import StrEnum
+from uuid import UUID
+
+import structlog
+from django.conf import settings
+from django.db import InterfaceError, OperationalError, connection, transaction
+from django.utils import timezone
+
+from config import correlation
+from config.logs import scrub
+from connections.errors import (
+    CausewayError,
+    CursorDisowned,
+    LeaseLost,
+    MutationDuringPagination,
+    NeedsReauth,
+    PermanentError,
+    RateLimited,
+    TemporaryError,
+)
+from connections.ids import uuid7
+from connections.models import Connection, PlaidItem, PlaidItemAccount
+from connections.providers.base import SyncPage
+from connections.providers.plaid import records
+from connections.providers.plaid.client import PlaidClient
+from connections.services import lifecycle
+from connections.services.accounts import accounts_update
+from connections.services.plaid_exchange import details_fetch
+from sync import merge, staging
+from sync.leases import Claim, Renewal, claim, fence, renewed
+from sync.ledger import Ledger
+from sync.models import SyncFailure, SyncRun
+from sync.models.run import RunStatus
+from sync.poison import Poisoned
+from sync.services.runs import INCREMENTAL, parameters_hash
+
+log = structlog.get_logger(__name__)
+
+IN_CALL_TRIES = 2
+IN_PLACE_WAIT_S = 2.0  # a budget that is free again this soon is waited for; a longer wait is a row
+
+
+class Outcome(StrEnum):
+    NOTHING = "nothing"  # not dirty, not due, or somebody else's
+    SYNCED = "synced"
+    CONTINUES = "continues"  # stopped voluntarily; a later task goes on after the last staged page
+    WAITS = "waits"  # the provider's rate; goes on at next_attempt_at
+    FAILED = "failed"
+    LOST = "lost"  # another worker has taken over
+
+
+@dataclass(slots=True)
+class Position:
+    """Where a run stands: its staged pages, and the cursor after them."""
+
+    run_id: UUID
+    correlation_id: str
+    first_cursor: str
+    next_cursor: str
+    page_count: int
+    restarts: int
+    dirty_seq: int
+    source_id: str
+    is_resumed: bool
+
+
+def sync_item(item_id: UUID | str, *, deadline: float, is_large_queue: bool = False) -> Outcome:
+    """Sync one Item if it is dirty, due and free. deadline: time.monotonic() at which to stop and let another task go on."""
+    held = claim(item_id)
+    if held is None:
+        return Outcome.NOTHING
+    position = _open_run(held)
+    with correlation.bound(position.correlation_id or None), renewed(held) as renewal:
+        try:
+            return _Sync(held, position, renewal, deadline=deadline, is_large_queue=is_large_queue).run()
+        except LeaseLost:
+            log.warning("lease_lost", item=str(held.item_id), run=str(position.run_id))
+            return Outcome.LOST
+        except RateLimited as wait:
+            return _suspend(held, position, wait)
+        except CausewayError as error:
+            return _fail(held, position, error)
+        except (OperationalError, InterfaceError):
+            raise  # the row cannot be told now; the lease runs out and another worker goes on
+        except Exception as bug:
+            log.exception("sync_broke", item=str(held.item_id), run=str(position.run_id))
+            _fail(held, position, CausewayError(code="internal_error", operator_detail=f"{type(bug).__name__}: {bug}"))
+            raise
+
+
+class _Sync:
+    """One worker's turn at one run."""
+
+    def __init__(
+        self, held: Claim, position: Position, renewal: Renewal, *, deadline: float, is_large_queue: bool
+    ) -> None:
+        self.held, self.position, self.renewal = held, position, renewal
+        self.deadline, self.is_large_queue = deadline, is_large_queue
+        self.access_token = held.access_token() if held.credential_id else ""
+        self.client = PlaidClient(held.environment, item_key=held.plaid_item_id)
+        self.known_accounts: set[str] | None = None
+
+    def run(self) -> Outcome:
+        if not self.access_token:
+            raise PermanentError(code="connection_not_active", operator_detail="the connection has no access token")
+        if self.position.is_resumed and not self._stage_is_whole():
+            self._restart(self.held.cursor, is_restart=False)
+        while True:
+            try:
+                page = self._fetch()
+            except MutationDuringPagination as error:
+                self._mutated(error)
+                continue
+            except CursorDisowned as error:
+                self._disowned(error)
+                continue
+            if self._is_whole_update(page):
+                return self._apply(page)
+            self._stage(page)
+            if not page.has_more:
+                return self._apply(None, last=page)
+            if self._should_stop():
+                return self._hand_over()
+
+    # --- reading ---
+    def _fetch(self) -> SyncPage:
+        """The next page. A transport failure is tried once more at once: reading the same cursor again is safe."""
+        tries = 0
+        while True:
+            self.renewal.check()
+            try:
+                return self.client.transactions_sync(self.access_token, self.position.next_cursor)
+            except RateLimited as limited:
+                wait_s = limited.retry_after_s or settings.RATE_LIMIT_WAIT_S
+                if limited.provider_code or wait_s > IN_PLACE_WAIT_S or time.monotonic() + wait_s > self.deadline:
+                    raise
+                time.sleep(wait_s)
+            except TemporaryError as error:
+                tries += 1
+                if error.provider_code or error.code == "provider_timeout" or tries >= IN_CALL_TRIES:
+                    raise
+                log.info("page_tried_again", run=str(self.position.run_id), code=error.code)
+
+    def _mutated(self, error: MutationDuringPagination) -> None:
+        """The history changed under the loop: only starting again from the loop's first cursor helps. Bounded, with jitter."""
+        if self.position.restarts >= settings.SYNC_MAX_RESTARTS:
+            raise error
+        log.info("mutation_restart", run=str(self.position.run_id), restarts=self.position.restarts + 1)
+        time.sleep(random.uniform(0, settings.SYNC_RESTART_JITTER_S))
+        self._restart(self.position.first_cursor, is_restart=True)
+
+    def _disowned(self, error: CursorDisowned) -> None:
+        """Plaid no longer knows our cursor: the whole history is read again; local rows and what users attached stay."""
+        if self.position.first_cursor == "":
+            raise PermanentError(
+                code="provider_error", provider="plaid", provider_code=error.provider_code, operator_detail=str(error)
+            ) from error
+        log.warning("cursor_disowned", item=str(self.held.item_id), run=str(self.position.run_id))
+        self._restart("", is_restart=True)
+
+    def _restart(self, first_cursor: str, *, is_restart: bool) -> None:
+        staging.drop(self.held, self.position.run_id, first_cursor=first_cursor, is_restart=is_restart)
+        self.position = replace(
+            self.position,
+            first_cursor=first_cursor,
+            next_cursor=first_cursor,
+            page_count=0,
+            restarts=self.position.restarts + is_restart,
+            dirty_seq=self.held.dirty_seq,
+            source_id=self.held.plaid_item_id,
+        )
+
+    def _stage_is_whole(self) -> bool:
+        """What a worker left behind counts only if it began where the Item stands (or is a replay) and no page is missing."""
+        began_right = self.position.source_id == self.held.plaid_item_id and self.position.first_cursor in (
+            self.held.cursor,
+            "",
+        )
+        return began_right and staging.is_contiguous(self.position.run_id, self.position.page_count)
+
+    # --- keeping ---
+    @property
+    def is_replay(self) -> bool:
+        """The whole history again, over rows that are there already: what it does not tell was removed at the source."""
+        return self.position.first_cursor == "" and self.held.has_synced_before
+
+    def _is_whole_update(self, page: SyncPage) -> bool:
+        return self.position.page_count == 0 and not page.has_more and not self.is_replay
+
+    def _stage(self, page: SyncPage) -> None:
+        self._learn_accounts(page)
+        raw, poisoned = staging.without_poison(page.raw)
+        number = self.position.page_count + 1
+        staging.stage(
+            self.held,
+            self.position.run_id,
+            page_number=number,
+            raw=raw,
+            next_cursor=page.next_position,
+            poisoned=poisoned,
+        )
+        self.position.page_count, self.position.next_cursor = number, page.next_position
+
+    def _learn_accounts(self, page: SyncPage) -> None:
+        """Before rows point at an account it must be known: new, renamed or never read accounts are read now."""
+        if self.known_accounts is None:
+            mappings = PlaidItemAccount.objects.filter(item_id=self.held.item_id)
+            self.known_accounts = set(mappings.values_list("plaid_account_id", flat=True))
+        if page.account_ids <= self.known_accounts and self.held.knows_institution:
+            return
+        self.held.knows_institution = True  # asked once a claim, whatever came of it
+        details_fetch(connection=Connection.objects.get(pk=self.held.connection_id), access_token=self.access_token)
+        mappings = PlaidItemAccount.objects.filter(item_id=self.held.item_id)
+        self.known_accounts = set(mappings.values_list("plaid_account_id", flat=True))
+        if unlisted := [account for account in page.accounts if account.get("account_id") not in self.known_accounts]:
+            # An account that is closed or no longer shared is not listed any more, but its history still comes.
+            item = PlaidItem.objects.get(pk=self.held.item_id)
+            accounts_update(item=item, accounts=map(records.bank_account, unlisted), is_complete=False)
+        self.known_accounts |= page.account_ids
+
+    # --- applying ---
+    def _apply(self, page: SyncPage | None, *, last: SyncPage | None = None) -> Outcome:
+        """Everything of this update, its ledger and the cursor in one transaction. page: the only one; last: of those staged."""
+        final = page or last
+        assert final is not None
+        raw, poisoned = final.raw, []
+        if page and not page.is_empty:
+            self._learn_accounts(page)
+            raw, poisoned = staging.without_poison(page.raw)
+        self.renewal.check()
+        with transaction.atomic():
+            ledger = Ledger()
+            if page and not page.is_empty:
+                ledger.add(merge.merge_page(self.held, self.position.run_id, raw=raw))
+                ledger.add(_set_aside(self.held, self.position.run_id, poisoned))
+            elif page is None:
+                ledger.add(self._merge_stage(final))
+            if ledger.created or ledger.updated:
+                merge.resolve_arrived_failures(self.held)
+            _end_run(self.held, self.position.run_id, ledger)
+            self._move_cursor(final)
+        log.info(
+            "synced",
+            run=str(self.position.run_id),
+            pages=self.position.page_count or 1,
+            fetched=ledger.fetched,
+            created=ledger.created,
+        )
+        return Outcome.SYNCED
+
+    def _merge_stage(self, final: SyncPage) -> Ledger:
+        ledger = Ledger()
+        if not staging.is_contiguous(self.position.run_id, self.position.page_count):
+            raise TemporaryError(
+                code="not_ready", operator_detail="the stage lost pages, most likely in a database crash"
+            )
+        for number in range(1, self.position.page_count + 1):
+            ledger.add(merge.merge_staged(self.held, self.position.run_id, page=number))
+        ledger.add(_set_aside(self.held, self.position.run_id, staging.poisoned(self.position.run_id)))
+        if self.is_replay and final.is_history_complete:
+            absent = merge.tombstone_absent(self.held, self.position.run_id)
+            ledger.add(Ledger(fetched=absent, removed=absent))
+            if self.held.is_new_history:
+                merge.carry_over_attachments(self.held)
+        staging.clear(self.position.run_id)
+        return ledger
+
+    def _move_cursor(self, final: SyncPage) -> None:
+        fence(
+            self.held,
+            "cursor = %(cursor)s, synced_seq = greatest(synced_seq, %(dirty_seq)s), last_synced_at = now(), offered_until = NULL, "
+            "reauth_needed_at = NULL, last_sync_error = '', is_large = false, "
+            "history_complete = history_complete OR %(is_complete)s, is_new_history = is_new_history AND NOT %(is_complete)s, ",
+            {
+                "cursor": final.next_position,
+                "dirty_seq": self.position.dirty_seq,
+                "is_complete": final.is_history_complete,
+            },
+        )
+
+    # --- stopping ---
+    def _should_stop(self) -> bool:
+        is_long = self.position.page_count >= settings.SYNC_LARGE_PAGES and not self.is_large_queue
+        return is_long or time.monotonic() > self.deadline
+
+    def _hand_over(self) -> Outcome:
+        """Let go with the stage kept: the next task, on the queue for large work where it is long, reads on from here."""
+        is_large = self.is_large_queue or self.position.page_count >= settings.SYNC_LARGE_PAGES
+        fence(self.held, "offered_until = NULL, is_large = %(is_large)s, ", {"is_large": is_large})
+        return Outcome.CONTINUES
+
+
+# --- runs ---
+_OPEN = """
+    WITH waiting AS (
+        SELECT id, status FROM sync_syncrun
+        WHERE connection_id = %(connection)s AND entity = 'transactions' AND status IN ('running', 'queued')
+        ORDER BY status = 'running' DESC, id LIMIT 1 FOR NO KEY UPDATE
+    ), taken AS (
+        UPDATE sync_syncrun r SET status = 'running', lease_token = %(token)s, started_at = coalesce(r.started_at, now()),
+            first_cursor = CASE WHEN w.status = 'running' THEN r.first_cursor ELSE %(cursor)s END,
+            next_cursor = CASE WHEN w.status = 'running' THEN r.next_cursor ELSE %(cursor)s END,
+            dirty_seq = CASE WHEN w.status = 'running' THEN r.dirty_seq ELSE %(dirty_seq)s END,
+            source_id = CASE WHEN w.status = 'running' THEN r.source_id ELSE %(source)s END
+        FROM waiting w WHERE r.id = w.id
+        RETURNING r.id, r.correlation_id, r.first_cursor, r.next_cursor, r.page_count, r.restarts, r.dirty_seq, r.source_id, w.status = 'running'
+    ), made AS (
+        INSERT INTO sync_syncrun (id, workspace_id, connection_id, entity, mode, trigger, parameters_hash, status, correlation_id,
+            created_at, started_at, lease_token, dirty_seq, source_id, first_cursor, next_cursor, page_count, restarts, records_fetched,
+            records_created, records_updated, records_unchanged, records_removed, records_skipped, records_parked, records_failed, errors)
+        SELECT %(id)s, %(workspace)s, %(connection)s, 'transactions', 'incremental', %(trigger)s, %(hash)s, 'running', %(correlation)s,
+            now(), now(), %(token)s, %(dirty_seq)s, %(source)s, %(cursor)s, %(cursor)s, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, '[]'
+        WHERE NOT EXISTS (SELECT FROM waiting)
+        RETURNING id, correlation_id, first_cursor, next_cursor, page_count, restarts, dirty_seq, source_id, false
+    )
+    SELECT * FROM taken UNION ALL SELECT * FROM made
+"""
+
+
+def _open_run(held: Claim) -> Position:
+    """The run of this claim: one left running by a worker that stopped, else the one that waits, else a new one. One statement."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _OPEN,
+            {
+                "id": uuid7(),
+                "connection": held.connection_id,
+                "workspace": held.workspace_id,
+                "token": held.token,
+                "cursor": held.cursor,
+                "dirty_seq": held.dirty_seq,
+                "source": held.plaid_item_id,
+                "trigger": held.trigger,
+                "hash": parameters_hash(INCREMENTAL),
+                "correlation": correlation.current() or correlation.accept(None),
+            },
+        )
+        return Position(*cursor.fetchone())
+
+
+def _end_run(held: Claim, run_id: UUID, ledger: Ledger) -> None:
+    """Write the ledger and clear the connection's troubles: one statement. A ledger that does not balance fails the run."""
+    errors = [_error_entry(CausewayError(code="record_rejected"))] if ledger.failed else []
+    if not ledger.is_balanced:
+        raise CausewayError(code="internal_error", operator_detail=f"the ledger does not balance: {astuple(ledger)}")
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""
+            WITH healthy AS (UPDATE connections_connection SET {lifecycle.success_assignments()} WHERE id = %(connection)s)
+            UPDATE sync_syncrun SET status = %(status)s, finished_at = now(), lease_token = NULL, errors = %(errors)s,
+                records_fetched = %(fetched)s, records_created = %(created)s, records_updated = %(updated)s,
+                records_unchanged = %(unchanged)s, records_removed = %(removed)s, records_skipped = %(skipped)s,
+                records_parked = %(parked)s, records_failed = %(failed)s
+            WHERE id = %(run)s AND lease_token = %(token)s
+            """,
+            {
+                "connection": held.connection_id,
+                "run": run_id,
+                "token": held.token,
+                "status": RunStatus.PARTIAL if ledger.failed else RunStatus.SUCCEEDED,
+                "errors": json.dumps(errors),
+                **asdict(ledger),
+            },
+        )
+        if cursor.rowcount != 1:
+            raise LeaseLost
+
+
+def _error_entry(error: CausewayError) -> dict[str, str]:
+    """An element of a run's errors[]: the user's words, and the id by which an operator finds the rest."""
+    return {
+        "code": error.code,
+        "detail": error.detail,
+        "remediation": error.remediation,
+        "correlation_id": correlation.current(),
+    }
+
+
+def _set_aside(held: Claim, run_id: UUID, poisoned: list[Poisoned]) -> Ledger:
+    """One SyncFailure a record; a record that failed before is told again, not twice."""
+    for record in poisoned:
+        failure, is_new = SyncFailure.objects.get_or_create(
+            connection_id=held.connection_id,
+            entity="transactions",
+            external_id=record.external_id,
+            resolved_at=None,
+            defaults={
+                "workspace_id": held.workspace_id,
+                "run_id": run_id,
+                "reason": record.reason,
+                "payload": record.payload,
+            },
+        )
+        if not is_new:
+            failure.attempts, failure.run_id, failure.payload, failure.reason = (
+                failure.attempts + 1,
+                run_id,
+                record.payload,
+                record.reason,
+            )
+            failure.save(update_fields=["attempts", "run", "payload", "reason", "updated_at"])
+    return Ledger(fetched=len(poisoned), failed=len(poisoned))
+
+
+def _suspend(held: Claim, position: Position, wait: RateLimited) -> Outcome:
+    """The provider's rate is used up: keep run and stage, and let the dispatcher come back when it is free again."""
+    with transaction.atomic():
+        locked = Connection.objects.select_for_update(no_key=True).get(pk=held.connection_id)
+        lifecycle.record_failure(locked, wait)
+        locked.save()
+        fence(held, "offered_until = NULL, ")
+    log.info(
+        "sync_waits",
+        run=str(position.run_id),
+        until=locked.next_attempt_at.isoformat() if locked.next_attempt_at else None,
+    )
+    return Outcome.WAITS
+
+
+def _fail(held: Claim, position: Position, error: CausewayError) -> Outcome:
+    """End the run as failed, and the connection as the error's class says. The Item stays dirty: the work is not forgotten."""
+    try:
+        with transaction.atomic():
+            locked = Connection.objects.select_for_update(no_key=True).get(pk=held.connection_id)
+            lifecycle.record_failure(locked, error)
+            locked.save()
+            mine = SyncRun.objects.filter(pk=position.run_id, lease_token=held.token)
+            mine.update(
+                status=RunStatus.FAILED, finished_at=timezone.now(), lease_token=None, errors=[_error_entry(error)]
+            )
+            staging.clear(position.run_id)
+            fence(
+                held,
+                "offered_until = NULL, is_large = false, last_sync_error = %(error)s, "
+                "reauth_needed_at = CASE WHEN %(is_reauth)s THEN coalesce(reauth_needed_at, now()) ELSE reauth_needed_at END, ",
+                {
+                    "error": scrub(f"{error.code}: {error.operator_detail or error.detail}"),
+                    "is_reauth": isinstance(error, NeedsReauth),
+                },
+            )
+    except LeaseLost:
+        return Outcome.LOST
+    log.warning(
+        "sync_failed",
+        run=str(position.run_id),
+        code=error.code,
+        provider_code=error.provider_code,
+        operator_detail=error.operator_detail,
+    )
+    return Outcome.FAILED

@@ -1,0 +1,246 @@
+"""Applying pages of bank transactions to the live rows, in sets, inside PostgreSQL.
+
+One statement a page: it unpacks the raw page, tells sound records from poison, upserts, tombstones, sets poison aside,
+and counts what became of each. Pages are merged in their order inside one transaction, so the last one that names a
+record wins. Money never leaves `numeric`.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from uuid import UUID
+
+import psycopg
+from django.db import connection
+from psycopg.types.json import Jsonb
+
+from sync.leases import Claim
+from sync.ledger import Ledger
+
+MAX_ID_LENGTH = 255  # an index entry must fit a page
+MAX_AMOUNT = "1e24"
+MAX_SCALE = 24
+
+_COLUMNS = (
+    "account_id", "amount", "iso_currency", "unofficial_currency", "date", "authorized_date", "name", "merchant_name",
+    "pending", "pending_external_id", "category", "raw_json",
+)  # fmt: skip
+
+_STAGED = "(SELECT body FROM sync_stagedpage WHERE run_id = %(run)s AND page_number = %(page)s)"
+
+_MERGE = f"""
+WITH page AS MATERIALIZED (SELECT {{body}} AS body),
+arrived AS MATERIALIZED (
+    SELECT rank, is_removal, position, record,
+           CASE WHEN jsonb_typeof(record->'transaction_id') = 'string'
+                 AND length(record->>'transaction_id') BETWEEN 1 AND {MAX_ID_LENGTH}
+                THEN record->>'transaction_id' END AS named
+    FROM (
+        SELECT 1 AS rank, false AS is_removal, position, record
+        FROM page, jsonb_array_elements(body->'added') WITH ORDINALITY AS list(record, position)
+        UNION ALL
+        SELECT 2, false, position, record
+        FROM page, jsonb_array_elements(body->'modified') WITH ORDINALITY AS list(record, position)
+        UNION ALL
+        SELECT 3, true, position, record
+        FROM page, jsonb_array_elements(body->'removed') WITH ORDINALITY AS list(record, position)
+    ) AS lists
+),
+latest AS MATERIALIZED (
+    SELECT DISTINCT ON (external_id) *
+    FROM (SELECT *, coalesce(named, 'unnamed-' || md5(record::text)) AS external_id FROM arrived) AS keyed
+    ORDER BY external_id, rank DESC, position DESC
+),
+judged AS MATERIALIZED (
+    SELECT l.external_id, l.is_removal, l.record, m.account_id,
+           coalesce(a.status = 'archived', false) AS is_unwanted,
+           CASE
+               WHEN named IS NULL THEN 'transaction_id is missing or unusable'
+               WHEN is_removal THEN NULL
+               WHEN jsonb_typeof(record->'amount') IS DISTINCT FROM 'number' THEN 'amount is not a number'
+               WHEN abs((record->'amount')::numeric) > {MAX_AMOUNT} OR scale((record->'amount')::numeric) > {MAX_SCALE}
+                   THEN 'amount is out of range'
+               WHEN (record->>'date') !~ '^\\d{{{{4}}}}-\\d{{{{2}}}}-\\d{{{{2}}}}$' IS NOT FALSE
+                    OR NOT pg_input_is_valid(record->>'date', 'date') THEN 'date is not a date'
+               WHEN jsonb_typeof(record->'pending') IS DISTINCT FROM 'boolean' THEN 'pending is not true or false'
+               WHEN m.account_id IS NULL THEN 'account is unknown'
+           END AS reason
+    FROM latest l
+    LEFT JOIN connections_plaiditemaccount m ON m.item_id = %(item)s AND m.plaid_account_id = l.record->>'account_id'
+    LEFT JOIN connections_account a ON a.id = m.account_id
+),
+upserted AS (
+    INSERT INTO sync_transaction AS t (
+        id, workspace_id, connection_id, external_id, {", ".join(_COLUMNS)}, archived, note, user_category, created_at, updated_at
+    )
+    SELECT causeway_uuid7(), %(workspace)s, %(connection)s, j.external_id,
+           j.account_id, (record->'amount')::numeric, record->>'iso_currency_code', record->>'unofficial_currency_code',
+           (record->>'date')::date,
+           CASE WHEN record->>'authorized_date' ~ '^\\d{{{{4}}}}-\\d{{{{2}}}}-\\d{{{{2}}}}$' AND pg_input_is_valid(record->>'authorized_date', 'date')
+                THEN (record->>'authorized_date')::date END,
+           coalesce(record->>'name', ''), record->>'merchant_name', (record->'pending')::boolean,
+           record->>'pending_transaction_id', record->'personal_finance_category'->>'primary', record,
+           false, coalesce(p.note, ''), coalesce(p.user_category, ''), now(), now()
+    FROM judged j
+    -- What a user attached to the pending row moves along to the row that replaces it.
+    LEFT JOIN sync_transaction p ON p.connection_id = %(connection)s AND p.external_id = record->>'pending_transaction_id'
+    WHERE NOT is_removal AND reason IS NULL AND NOT is_unwanted
+    ON CONFLICT (connection_id, external_id) DO UPDATE SET
+        {", ".join(f"{column} = excluded.{column}" for column in _COLUMNS)},
+        archived = false, archived_at = NULL, updated_at = now(),
+        note = CASE WHEN t.note = '' THEN excluded.note ELSE t.note END,
+        user_category = CASE WHEN t.user_category = '' THEN excluded.user_category ELSE t.user_category END
+    WHERE t.raw_json IS DISTINCT FROM excluded.raw_json OR t.account_id <> excluded.account_id OR t.archived
+       OR (t.note = '' AND excluded.note <> '') OR (t.user_category = '' AND excluded.user_category <> '')
+    RETURNING (xmax = 0) AS is_new
+),
+known AS (
+    SELECT t.id, t.archived FROM judged j
+    JOIN sync_transaction t ON t.connection_id = %(connection)s AND t.external_id = j.external_id
+    WHERE j.is_removal AND j.reason IS NULL
+),
+tombstoned AS (
+    UPDATE sync_transaction t
+    SET archived = true, archived_at = now(), updated_at = now(), raw_json = raw_json || '{{{{"source_removed": true}}}}'
+    FROM known k WHERE t.id = k.id AND NOT k.archived
+    RETURNING 1
+),
+rejected AS (
+    INSERT INTO sync_syncfailure AS f (
+        id, workspace_id, connection_id, run_id, entity, external_id, code, reason, payload, attempts, resolution, created_at, updated_at
+    )
+    SELECT causeway_uuid7(), %(workspace)s, %(connection)s, %(run)s, 'transactions', external_id, 'record_rejected', reason,
+           left(record::text, 20000), 1, '', now(), now()
+    FROM judged WHERE reason IS NOT NULL
+    ON CONFLICT (connection_id, entity, external_id) WHERE resolved_at IS NULL DO UPDATE SET
+        attempts = f.attempts + 1, run_id = excluded.run_id, reason = excluded.reason, payload = excluded.payload, updated_at = now()
+    RETURNING 1
+),
+balances AS (
+    UPDATE connections_account a
+    SET balance_current = nullif(b.account->'balances'->'current', 'null')::numeric,
+        balance_available = nullif(b.account->'balances'->'available', 'null')::numeric,
+        balance_limit = nullif(b.account->'balances'->'limit', 'null')::numeric,
+        balances_at = now(), updated_at = now()
+    FROM page, jsonb_array_elements(CASE WHEN jsonb_typeof(body->'accounts') = 'array' THEN body->'accounts' ELSE '[]' END) AS b(account)
+    JOIN connections_plaiditemaccount m ON m.item_id = %(item)s AND m.plaid_account_id = b.account->>'account_id' AND m.replaced_at IS NULL
+    WHERE a.id = m.account_id AND jsonb_typeof(b.account->'balances') = 'object'
+      AND NOT EXISTS (
+          SELECT FROM jsonb_path_query(b.account->'balances', '$.keyvalue()') AS entry
+          WHERE entry->>'key' IN ('current', 'available', 'limit') AND jsonb_typeof(entry->'value') NOT IN ('number', 'null'))
+)
+SELECT (SELECT count(*) FROM arrived),
+       (SELECT count(*) FROM upserted WHERE is_new),
+       (SELECT count(*) FROM upserted WHERE NOT is_new),
+       (SELECT count(*) FROM judged WHERE NOT is_removal AND reason IS NULL AND NOT is_unwanted),
+       (SELECT count(*) FROM tombstoned),
+       (SELECT count(*) FROM known WHERE archived),
+       (SELECT count(*) FROM judged WHERE reason IS NOT NULL)
+"""
+_MERGE_BODY = _MERGE.format(body="%(body)s")
+_MERGE_STAGED = _MERGE.format(body=_STAGED)
+
+
+def merge_page(held: Claim, run_id: UUID, *, raw: bytes) -> Ledger:
+    """Apply one page given as the provider's bytes. Raises DataError for bytes that jsonb refuses."""
+    return _execute(_MERGE_BODY, held, run_id, body=Jsonb(raw, dumps=_as_is))
+
+
+def merge_staged(held: Claim, run_id: UUID, *, page: int) -> Ledger:
+    """Apply one staged page."""
+    return _execute(_MERGE_STAGED, held, run_id, page=page)
+
+
+def _as_is(raw: bytes) -> bytes:
+    return raw
+
+
+def _execute(statement: str, held: Claim, run_id: UUID, **parameters) -> Ledger:
+    parameters |= {
+        "run": run_id,
+        "item": held.item_id,
+        "workspace": held.workspace_id,
+        "connection": held.connection_id,
+    }
+    # Django's own cursor would escape the whole page into the text of the statement; this one sends it beside it.
+    with server_side_cursor() as cursor:
+        row = cursor.execute(statement, parameters).fetchone()
+    fetched, created, updated, sound, removed, removed_before, failed = row
+    unchanged = sound - created - updated + removed_before
+    ledger = Ledger(
+        fetched=fetched, created=created, updated=updated, unchanged=unchanged, removed=removed, failed=failed
+    )
+    # The rest was overtaken by a later entry of the same page, belongs to an account its owner removed, or removes what we never had.
+    ledger.skipped = fetched - created - updated - unchanged - removed - failed
+    return ledger
+
+
+@contextmanager
+def server_side_cursor() -> Iterator[psycopg.Cursor]:
+    """A cursor on Django's connection, inside its transaction, that binds parameters on the server. Raises Django's errors."""
+    connection.ensure_connection()
+    with connection.wrap_database_errors, psycopg.Cursor(connection.connection) as cursor:
+        yield cursor
+
+
+def tombstone_absent(held: Claim, run_id: UUID) -> int:
+    """After a complete replay: whatever the source no longer tells has been removed there. Returns how many.
+
+    Rows older than a re-linked Item's history belong to the Item before it and stay.
+    """
+    with server_side_cursor() as cursor:
+        cursor.execute(
+            """
+            WITH told AS MATERIALIZED (
+                SELECT record->>'transaction_id' AS external_id, record->>'date' AS date
+                FROM sync_stagedpage, jsonb_array_elements(body->'added' || (body->'modified')) AS record
+                WHERE run_id = %(run)s
+            )
+            UPDATE sync_transaction t
+            SET archived = true, archived_at = now(), updated_at = now(),
+                raw_json = raw_json || '{"source_removed": true, "absent_from_replay": true}'
+            WHERE t.connection_id = %(connection)s AND NOT t.archived
+              AND (NOT %(is_new_history)s OR t.date::text >= (SELECT min(date) FROM told))
+              AND NOT EXISTS (SELECT FROM told WHERE told.external_id = t.external_id)
+              AND NOT EXISTS (SELECT FROM sync_syncfailure f WHERE f.run_id = %(run)s AND f.external_id = t.external_id)
+            """,
+            {"run": run_id, "connection": held.connection_id, "is_new_history": held.is_new_history},
+        )
+        return cursor.rowcount
+
+
+def carry_over_attachments(held: Claim) -> int:
+    """After a re-link as a new Item, whose transactions all have new ids: notes follow to the row that tells the same.
+
+    The same means account, day, amount and name; several alike are matched in their order. Returns how many.
+    """
+    with server_side_cursor() as cursor:
+        cursor.execute(
+            """
+            WITH numbered AS (
+                SELECT id, archived, note, user_category, account_id, date, amount, name,
+                       row_number() OVER (PARTITION BY archived, account_id, date, amount, name ORDER BY id) AS nth
+                FROM sync_transaction
+                WHERE connection_id = %(connection)s AND (NOT archived OR raw_json ? 'absent_from_replay')
+            )
+            UPDATE sync_transaction t SET note = was.note, user_category = was.user_category, updated_at = now()
+            FROM numbered now_row JOIN numbered was USING (account_id, date, amount, name, nth)
+            WHERE t.id = now_row.id AND NOT now_row.archived AND was.archived AND (was.note <> '' OR was.user_category <> '')
+              AND now_row.note = '' AND now_row.user_category = ''
+            """,
+            {"connection": held.connection_id},
+        )
+        return cursor.rowcount
+
+
+def resolve_arrived_failures(held: Claim) -> None:
+    """Records that were set aside earlier and have arrived whole in this transaction are settled."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            UPDATE sync_syncfailure f SET resolved_at = now(), resolution = 'arrived whole', updated_at = now()
+            FROM sync_transaction t
+            WHERE f.connection_id = %s AND f.resolved_at IS NULL AND f.entity = 'transactions'
+              AND t.connection_id = f.connection_id AND t.external_id = f.external_id AND t.updated_at = now()
+            """,
+            [held.connection_id],
+        )

@@ -153,6 +153,7 @@ class Child:
     folder: Path
     stop_patience_s: float = 6.5
     _popen: subprocess.Popen[bytes] | None = field(default=None, init=False)
+    _relaying: threading.Thread | None = field(default=None, init=False)
     _is_cleared: bool = field(default=True, init=False)
 
     @property
@@ -165,7 +166,7 @@ class Child:
         return self._popen.poll() if self._popen else None
 
     def start(self) -> None:
-        self._popen = subprocess.Popen(  # noqa: S603 - commands of ours
+        self._popen = subprocess.Popen(
             self.command,
             cwd=self.folder,
             env={**os.environ, **self.environment, "PYTHONUNBUFFERED": "1"},
@@ -176,7 +177,8 @@ class Child:
         )
         self._is_cleared = False
         self.ledger.add(self.name, self._popen.pid)
-        threading.Thread(target=self._relay, args=[self._popen.stdout], name=f"relay-{self.name}", daemon=True).start()
+        self._relaying = threading.Thread(target=self._relay, args=[self._popen.stdout], name=self.name, daemon=True)
+        self._relaying.start()
 
     def is_alive(self) -> bool:
         """Whether it runs. One that has ended takes what it had started with it, and is noted no more."""
@@ -210,6 +212,8 @@ class Child:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._popen.pid, signal.SIGKILL)
             self.ledger.discard(self._popen.pid)
+            if self._relaying:
+                self._relaying.join(0.5)  # its last words come before what is said about its end
 
     def _relay(self, output: IO[bytes]) -> None:
         log = LogFile(self.log)

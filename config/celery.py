@@ -3,10 +3,19 @@
 import os
 
 from celery import Celery
-from celery.signals import before_task_publish, setup_logging, task_postrun, task_prerun, worker_init
+from celery.signals import (
+    after_task_publish,
+    beat_init,
+    before_task_publish,
+    heartbeat_sent,
+    setup_logging,
+    task_postrun,
+    task_prerun,
+    worker_init,
+)
 from django.conf import settings
 
-from config import correlation
+from config import correlation, liveness
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
@@ -14,23 +23,25 @@ app = Celery("causeway")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
 app.conf.task_routes = {"sync.tasks.execute_large": {"queue": "large"}}
+
+
+def _every(task: str, seconds: float, *, expires_s: float) -> dict:
+    """An entry of the clock. Its table counts in whole seconds; a message that nobody takes in time is dropped."""
+    return {"task": task, "schedule": max(1, round(seconds)), "options": {"expire_seconds": round(expires_s)}}
+
+
 # "Look what is due", no more: due times live in our own tables.
 app.conf.beat_schedule = {
-    "dispatch": {
-        "task": "sync.tasks.dispatch",
-        "schedule": settings.TICK_S,
-        "options": {"expires": max(settings.TICK_S * 5, 10)},
-    },
-    "poll-links": {"task": "sync.tasks.poll_links", "schedule": settings.LINK_POLL_S, "options": {"expires": 10}},
-    "housekeeping": {
-        "task": "sync.tasks.housekeeping",
-        "schedule": settings.HOUSEKEEPING_S,
-        "options": {"expires": 60},
-    },
+    "dispatch": _every("sync.tasks.dispatch", settings.TICK_S, expires_s=max(settings.TICK_S * 5, 10)),
+    "webhooks": _every("webhooks.tasks.sweep", settings.TICK_S, expires_s=max(settings.TICK_S * 5, 10)),
+    "poll-links": _every("sync.tasks.poll_links", settings.LINK_POLL_S, expires_s=10),
+    "housekeeping": _every("sync.tasks.housekeeping", settings.HOUSEKEEPING_S, expires_s=60),
+    "purge-errors": _every("diagnostics.tasks.error_events_purge", 3600, expires_s=3600),
 }
 
 _HEADER = "correlation_id"
 _bound: dict[str, object] = {}
+_is_beat = False
 
 
 @setup_logging.connect
@@ -62,3 +73,21 @@ def _refuse_bad_configuration(**_kwargs) -> None:
     from config.checks import refuse_bad_configuration
 
     refuse_bad_configuration()
+
+
+@heartbeat_sent.connect
+def _worker_lives(**_kwargs) -> None:
+    liveness.mark("worker")
+
+
+@beat_init.connect
+def _this_is_beat(**_kwargs) -> None:
+    global _is_beat
+    _is_beat = True
+
+
+@after_task_publish.connect
+def _beat_lives(**_kwargs) -> None:
+    """Published by beat itself: others send the same tasks to wake a worker up."""
+    if _is_beat:
+        liveness.mark("beat")

@@ -1,0 +1,3 @@
+from diagnostics.models.error_event import ErrorEvent
+
+__all__ = ["ErrorEvent"]

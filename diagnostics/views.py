@@ -1,0 +1,24 @@
+"""For whoever supervises the processes: is this one alive, and is the installation ready for work?"""
+
+from django.http import HttpRequest, JsonResponse
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_safe
+
+from diagnostics import readiness
+
+
+@never_cache
+@require_safe
+def healthz(request: HttpRequest) -> JsonResponse:
+    """This process answers. It asks nobody else: restarting it would not mend a database."""
+    return JsonResponse({"status": "ok"})
+
+
+@never_cache
+@require_safe
+def readyz(request: HttpRequest) -> JsonResponse:
+    """200 where every part is there, else 503; either way what each part said."""
+    checks = readiness.checks()
+    is_ready = all(check.is_ok for check in checks)
+    body = {"status": "ok" if is_ready else "unavailable", "checks": {check.name: check.shown for check in checks}}
+    return JsonResponse(body, status=200 if is_ready else 503)

@@ -59,7 +59,7 @@ class Embedded:
             self.base = Path("/var/tmp") / self._nickname()  # noqa: S108 - checked for its owner before use
         self.socket_dir = self.base / "run"
         if len(os.fsencode(self.socket_dir / ".s.PGSQL.5432.lock")) > SOCKET_PATH_LIMIT:
-            self.socket_dir = Path("/tmp") / self._nickname()  # noqa: S108 - checked for its owner before use
+            self.socket_dir = Path("/tmp") / self._nickname()  # noqa: S108 - the same
         self.valkey_socket = self.socket_dir / "valkey.sock"
         self.postgres_data = self.base / "postgres"
         self.valkey_data = self.base / "valkey"
@@ -193,7 +193,7 @@ class Embedded:
         _bound(log)
         while time.monotonic() < deadline:
             with log.open("ab") as output:
-                child = subprocess.Popen(  # noqa: S603 - our own server, with arguments made here
+                child = subprocess.Popen(
                     command,
                     stdin=subprocess.DEVNULL,
                     stdout=output,
@@ -313,8 +313,15 @@ class Embedded:
         command = [str(programs / "initdb"), "-D", str(draft), "-U", SUPERUSER, "-A", "trust", "-E", "UTF8"]
         command += ["--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--no-instructions"]
         command += [] if self.durable else ["--no-sync"]
-        done = subprocess.run(  # noqa: S603 - our own program, with arguments made here
-            command, capture_output=True, text=True, errors="replace", cwd="/", env=_environment(), **_run_as(account)
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            cwd="/",
+            env=_environment(),
+            check=False,
+            **_run_as(account),
         )
         if done.returncode:
             self.postgres_log.write_text(done.stdout + done.stderr)

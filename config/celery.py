@@ -41,7 +41,6 @@ app.conf.beat_schedule = {
 
 _HEADER = "correlation_id"
 _bound: dict[str, object] = {}
-_is_beat = False
 
 
 @setup_logging.connect
@@ -81,13 +80,10 @@ def _worker_lives(**_kwargs) -> None:
 
 
 @beat_init.connect
-def _this_is_beat(**_kwargs) -> None:
-    global _is_beat
-    _is_beat = True
+def _beat_begins(**_kwargs) -> None:
+    """Only in beat's own process: others send the same tasks, to wake a worker up."""
+    after_task_publish.connect(_beat_lives, weak=False)
 
 
-@after_task_publish.connect
 def _beat_lives(**_kwargs) -> None:
-    """Published by beat itself: others send the same tasks to wake a worker up."""
-    if _is_beat:
-        liveness.mark("beat")
+    liveness.mark("beat")

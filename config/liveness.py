@@ -39,7 +39,7 @@ def ages_s(*names: str) -> list[float | None]:
     """How long ago each was last marked; None where there is no mark. One round trip. Raises redis.RedisError."""
     found = _redis(settings.REDIS_URL).mget([_key(name) for name in names])
     now = time.time()
-    return [None if value is None else max(0.0, now - float(value)) for value in found]  # type: ignore[union-attr]
+    return [None if value is None else max(0.0, now - float(value)) for value in found]
 
 
 def age_s(name: str) -> float | None:
@@ -56,5 +56,7 @@ def _redis(url: str) -> "Redis":
     """A few connections of our own, which give up quickly."""
     import redis
 
-    pool = redis.ConnectionPool.from_url(url, max_connections=8, socket_timeout=PATIENCE_S, socket_connect_timeout=PATIENCE_S, retry=None)
+    pool = redis.ConnectionPool.from_url(
+        url, max_connections=8, socket_timeout=PATIENCE_S, socket_connect_timeout=PATIENCE_S, retry=None
+    )
     return redis.Redis(connection_pool=pool)

@@ -106,6 +106,13 @@ CATALOGUE: dict[str, Entry] = {
         _USER,
         True,
     ),
+    "webhook_unverified": Entry(
+        401,
+        "Signature refused",
+        "This webhook has no signature, or one that does not fit it. It was not kept.",
+        "If you are the provider, check the environment and the secret that are set here and there.",
+        _OPERATOR,
+    ),
     "gone": Entry(410, "Gone", "This endpoint has been replaced.", "See the detail for what to call instead.", _USER),
     # --- connections and their state ---
     "conflict": Entry(

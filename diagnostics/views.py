@@ -9,14 +9,14 @@ from diagnostics import readiness
 
 @never_cache
 @require_safe
-def healthz(request: HttpRequest) -> JsonResponse:
+def healthz(_request: HttpRequest) -> JsonResponse:
     """This process answers. It asks nobody else: restarting it would not mend a database."""
     return JsonResponse({"status": "ok"})
 
 
 @never_cache
 @require_safe
-def readyz(request: HttpRequest) -> JsonResponse:
+def readyz(_request: HttpRequest) -> JsonResponse:
     """200 where every part is there, else 503; either way what each part said."""
     checks = readiness.checks()
     is_ready = all(check.is_ok for check in checks)

@@ -26,22 +26,41 @@ class WebhookEvent(TenantModel):
         IGNORED = "ignored", "Ignored"
         FAILED = "failed", "Failed"
 
-    workspace = models.ForeignKey(Workspace, on_delete=models.PROTECT, null=True, blank=True, related_name="+", help_text="Unknown until the Item is.")
-    connection = models.ForeignKey(Connection, on_delete=models.CASCADE, null=True, blank=True, related_name="webhook_events")
+    workspace = models.ForeignKey(
+        Workspace,
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="+",
+        help_text="Unknown until the Item is.",
+    )
+    connection = models.ForeignKey(
+        Connection, on_delete=models.CASCADE, null=True, blank=True, related_name="webhook_events"
+    )
     provider = models.CharField(max_length=20, choices=Provider)
     environment = models.CharField(max_length=20, choices=Environment, blank=True)
     dedupe_key = models.CharField(max_length=100, unique=True, editable=False)
     event_type = models.CharField(max_length=100, blank=True)
     code = models.CharField(max_length=100, blank=True)
-    item_id = models.CharField(max_length=128, blank=True, db_index=True, help_text="Whatever the provider calls the connection.")
+    item_id = models.CharField(
+        max_length=128, blank=True, db_index=True, help_text="Whatever the provider calls the connection."
+    )
     headers = models.JSONField(default=dict, help_text="How it came and how it was verified.")
-    payload = models.JSONField(null=True, blank=True, help_text="The message without its secrets; null where it is not a JSON object.")
-    body = models.BinaryField(editable=False, help_text="The bytes as they came. Tokens may be among them: never shown.")
+    payload = models.JSONField(
+        null=True, blank=True, help_text="The message without its secrets; null where it is not a JSON object."
+    )
+    body = models.BinaryField(
+        editable=False, help_text="The bytes as they came. Tokens may be among them: never shown."
+    )
     status = models.CharField(max_length=16, choices=Status, default=Status.RECEIVED)
     deliveries = models.PositiveIntegerField(default=1)
-    is_marked = models.BooleanField(default=False, help_text="The Item was marked dirty, where that was due, as the message came in.")
+    is_marked = models.BooleanField(
+        default=False, help_text="The Item was marked dirty, where that was due, as the message came in."
+    )
     attempts = models.PositiveIntegerField(default=0)
-    next_attempt_at = models.DateTimeField(help_text="Not processed before this; while somebody processes it, the end of their lease.")
+    next_attempt_at = models.DateTimeField(
+        help_text="Not processed before this; while somebody processes it, the end of their lease."
+    )
     lease_token = models.UUIDField(null=True, blank=True, editable=False)
     error = models.TextField(blank=True, help_text="Why it was ignored or failed; scrubbed.")
     first_received_at = models.DateTimeField()

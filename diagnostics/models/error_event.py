@@ -17,14 +17,18 @@ class ErrorEvent(TenantModel):
     status = models.PositiveSmallIntegerField(help_text="The HTTP status; 500 for a task.")
     method = models.CharField(max_length=16, help_text="The HTTP method, or TASK.")
     path = models.CharField(max_length=500, help_text="The path without its query, or the task's name.")
-    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True, related_name="+")
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True, related_name="+"
+    )
     connection = models.ForeignKey(Connection, on_delete=models.SET_NULL, null=True, blank=True, related_name="+")
     operator_detail = models.TextField(blank=True, help_text="What happened, for operators.")
     provider = models.CharField(max_length=20, blank=True)
     provider_code = models.CharField(max_length=100, blank=True)
     provider_request_id = models.CharField(max_length=100, blank=True)
     stack = models.TextField(blank=True, help_text="Only where the fault may be ours (5xx).")
-    unrecorded_before = models.PositiveIntegerField(default=0, help_text="Errors like this one that the limit kept out since the last one recorded.")
+    unrecorded_before = models.PositiveIntegerField(
+        default=0, help_text="Errors like this one that the limit kept out since the last one recorded."
+    )
     created_at = models.DateTimeField(auto_now_add=True, db_index=True)
 
     class Meta:

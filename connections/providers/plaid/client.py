@@ -43,10 +43,15 @@ def _api(_pid: int, host: str, client_id: str, secret: str) -> plaid.ApiClient:
 
 
 class PlaidClient:
-    """Plaid's API for one environment. item_key: whose budget a call counts against (any stable name of the Item)."""
+    """Plaid's API for one environment.
 
-    def __init__(self, environment: str, *, item_key: str = "") -> None:
+    item_key: whose budget a call counts against (any stable name of the Item). timeout_s: for a caller who cannot wait
+    as long as PLAID_TIMEOUT_S.
+    """
+
+    def __init__(self, environment: str, *, item_key: str = "", timeout_s: float | None = None) -> None:
         self._item_key = item_key
+        self._timeout_s = timeout_s or settings.PLAID_TIMEOUT_S
         self._host = settings.PLAID_PRODUCTION_URL if environment == "production" else settings.PLAID_SANDBOX_URL
         if not (settings.PLAID_CLIENT_ID and settings.PLAID_SECRET):
             raise Misconfigured(
@@ -172,7 +177,7 @@ class PlaidClient:
                 auth_settings=_AUTH,
                 _preload_content=False,
                 _return_http_data_only=True,
-                _request_timeout=(CONNECT_TIMEOUT_S, settings.PLAID_TIMEOUT_S),
+                _request_timeout=(min(CONNECT_TIMEOUT_S, self._timeout_s), self._timeout_s),
             )
         except AttributeError as error:  # what the SDK makes of its own TLS error, whose body is None
             raise urllib3.exceptions.SSLError("TLS failed") from error

@@ -3,13 +3,22 @@
 Used by the API for its own errors and the framework's alike, and by plain Django views and handlers.
 """
 
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
 import structlog
-from django.core.exceptions import BadRequest, DisallowedHost, PermissionDenied, RequestDataTooBig
+from django.core.exceptions import (
+    BadRequest,
+    DisallowedHost,
+    PermissionDenied,
+    RequestDataTooBig,
+    SuspiciousOperation,
+)
+from django.db import InterfaceError, OperationalError
 from django.dispatch import Signal
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, UnreadablePostError
+from django.shortcuts import render
 from rest_framework import exceptions
 from rest_framework.response import Response
 
@@ -37,8 +46,11 @@ _FRAMEWORK: tuple[tuple[type[Exception], str], ...] = (
     (Http404, "not_found"),
     (PermissionDenied, "permission_denied"),
     (RequestDataTooBig, "request_too_large"),
-    (DisallowedHost, "malformed_request"),
+    (SuspiciousOperation, "malformed_request"),
     (BadRequest, "malformed_request"),
+    (UnreadablePostError, "malformed_request"),
+    (OperationalError, "not_ready"),
+    (InterfaceError, "not_ready"),
 )
 
 
@@ -53,6 +65,9 @@ def translate(error: Exception) -> CausewayError:
         return CausewayError(code=code, retry_after_s=error.wait)
     if isinstance(error, exceptions.ParseError | exceptions.UnsupportedMediaType | exceptions.MethodNotAllowed):
         return CausewayError(str(error.detail), code=code)
+    if isinstance(error, DisallowedHost):
+        words = "Use the installation's own address; an operator sets it as PUBLIC_URL."
+        return CausewayError("This installation does not answer for that host name.", code=code, remediation=words)
     return CausewayError(code=code)
 
 
@@ -104,9 +119,13 @@ def report(request: HttpRequest, original: Exception, error: CausewayError) -> d
     """Log it, tell who listens, and return the body."""
     body = problem(error, instance=request.path)
     fields = {"code": error.code, "path": request.path, "method": request.method}
-    fields |= {"operator_detail": error.operator_detail, "provider": error.provider, "provider_code": error.provider_code}
+    fields |= {
+        "operator_detail": error.operator_detail,
+        "provider": error.provider,
+        "provider_code": error.provider_code,
+    }
     fields = {key: value for key, value in fields.items() if value}
-    if error.entry.status >= HTTPStatus.INTERNAL_SERVER_ERROR and error.code == "internal_error":
+    if error.entry.status >= HTTPStatus.INTERNAL_SERVER_ERROR and not isinstance(original, CausewayError):
         log.error("request_failed", exc_info=original, **fields)
     else:
         log.info("request_refused", status=error.entry.status, **fields)
@@ -118,6 +137,7 @@ def exception_handler(original: Exception, context: dict[str, Any]) -> Response:
     """DRF's EXCEPTION_HANDLER."""
     error = translate(original)
     request = context["request"]
+    request.accepted_renderer, request.accepted_media_type = JSONRenderer(), MEDIA_TYPE  # whatever the view renders
     response = Response(report(request._request, original, error), status=error.entry.status, headers=headers(error))
     response.content_type = MEDIA_TYPE
     return response
@@ -131,13 +151,17 @@ def problem_response(request: HttpRequest, original: Exception) -> HttpResponse:
 
 
 # --- handler400 … handler500: for addresses that no API view answers ---
-def _handler(code: str):
+_API = ("/api/", "/webhook/", "/healthz", "/readyz")
+
+
+def _handler(code: str) -> Callable[..., HttpResponse]:
     def handle(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
-        if request.path.startswith(("/api/", "/webhook/", "/healthz", "/readyz")):
-            return problem_response(request, exception if isinstance(exception, CausewayError) else CausewayError(code=code))
-        title = CATALOGUE[code].title
-        text = f"{title}\n{CATALOGUE[code].detail}\nCorrelation id: {correlation.current()}\n"
-        return HttpResponse(text, status=CATALOGUE[code].status, content_type="text/plain; charset=utf-8")
+        error = translate(exception) if exception else CausewayError(code=code)
+        if request.path.startswith(_API):
+            return problem_response(request, error)
+        body = report(request, exception or error, error)
+        text = f"{body['title']}\n{body['detail']}\nCorrelation id: {body['correlation_id']}\n"
+        return HttpResponse(text, status=body["status"], content_type="text/plain; charset=utf-8")
 
     return handle
 
@@ -145,3 +169,10 @@ def _handler(code: str):
 bad_request, permission_denied, page_not_found, server_error = map(
     _handler, ("malformed_request", "permission_denied", "not_found", "internal_error")
 )
+
+
+def error_page(request: HttpRequest, code: str) -> HttpResponse:
+    """What a problem's `type` leads to: the catalogue's words for the code."""
+    if code not in CATALOGUE:
+        raise Http404
+    return render(request, "docs/error.html", {"code": code, "entry": CATALOGUE[code]})

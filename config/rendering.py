@@ -4,6 +4,8 @@ from decimal import Decimal
 from typing import Any
 
 import orjson
+from django.conf import settings
+from django.core.exceptions import RequestDataTooBig
 from rest_framework.exceptions import ParseError
 from rest_framework.parsers import BaseParser
 from rest_framework.renderers import BaseRenderer
@@ -29,21 +31,27 @@ class JSONRenderer(BaseRenderer):
 
 
 class JSONParser(BaseParser):
-    """A JSON object in UTF-8. Anything else, NUL characters included, is a ParseError."""
+    """A JSON object in UTF-8. Anything else, NUL characters included, is a ParseError; too much of it RequestDataTooBig."""
 
     media_type = "application/json"
 
     def parse(self, stream, media_type=None, parser_context=None) -> dict:
-        body = stream.read()
+        limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+        body = stream.read(limit + 1)
+        if len(body) > limit:
+            raise RequestDataTooBig(f"The body is larger than {limit} bytes.")
         if not body.strip():
             return {}
         try:
             data = orjson.loads(body)
-        except (orjson.JSONDecodeError, RecursionError) as error:
+            has_nul = b"\\u0000" in body and _holds_nul(data)
+        except orjson.JSONDecodeError as error:
             raise ParseError(f"The body is not valid JSON: {error}") from None
+        except RecursionError:
+            raise ParseError("The body is nested too deeply.") from None
         if not isinstance(data, dict):
             raise ParseError("The body must be a JSON object.")
-        if b"\\u0000" in body and _holds_nul(data):
+        if has_nul:
             raise ParseError("The body holds a NUL character, which no field accepts.")
         return data
 

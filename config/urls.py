@@ -1,3 +1,31 @@
-from django.urls import path
+"""Every address of the installation. A URL prefix is not ownership: the apps' routes meet here."""
 
-urlpatterns: list = []
+from importlib.util import find_spec
+
+from django.contrib import admin
+from django.urls import URLPattern, URLResolver, include, path
+from django.views.generic import RedirectView
+from drf_spectacular.views import SpectacularSwaggerView
+
+from config import problems
+from config.schema import SchemaView
+
+api = [path("", include("connections.api.urls")), path("", include("sync.api.urls"))]
+
+urlpatterns: list[URLPattern | URLResolver] = [
+    path("api/schema/", SchemaView.as_view(), name="schema"),
+    path("api/docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
+    path("api/v1/", include((api, "v1"))),
+    path("api/", include((api, "current"))),
+    path("", include("diagnostics.urls")),
+    path("docs/errors/<str:code>", problems.error_page, name="error"),
+    path("admin/", admin.site.urls),
+    path("", RedirectView.as_view(pattern_name="admin:index"), name="home"),
+]
+if find_spec("webhooks.urls"):
+    urlpatterns.append(path("", include("webhooks.urls")))
+
+handler400 = problems.bad_request
+handler403 = problems.permission_denied
+handler404 = problems.page_not_found
+handler500 = problems.server_error

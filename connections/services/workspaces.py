@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from django.contrib.auth.models import Group, Permission
 from django.core.exceptions import ValidationError
 from django.db import transaction
+from django.db.models import Q
 from django.utils.text import slugify
 
 from connections.errors import RequestError
@@ -12,6 +13,9 @@ from connections.models import Membership, Role, User, Workspace
 from connections.services.tokens import token_issue
 
 OPERATIONS = "Operations"
+# What console staff act on, besides looking: connections (refresh, pause, resume, rename), failed records (resolve) and
+# access tokens (revoke). People, roles and schedules stay with superusers.
+OPERATED = ("change_connection", "change_syncfailure", "change_accesstoken")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +50,10 @@ def person_bootstrap(
 
 
 def operations_group() -> Group:
-    """The group of console staff: it may look at everything. What else it may do, the console's own set-up adds."""
+    """The group of console staff: it may look at everything, and act on what operators act on."""
     group, _ = Group.objects.get_or_create(name=OPERATIONS)
-    missing = Permission.objects.filter(codename__startswith="view_").exclude(group=group)
+    wanted = Q(codename__startswith="view_") | Q(codename__in=OPERATED)
+    missing = Permission.objects.filter(wanted).exclude(group=group)
     group.permissions.add(*missing)
     return group
 

@@ -32,7 +32,7 @@ def test_stdout_is_only_the_json_that_others_read(bootstrap):
 
 def test_token_opens_the_api(bootstrap):
     client = APIClient(headers={"Authorization": f"Bearer {bootstrap()['token']}"})
-    assert client.get("/api/v1/me").json()["username"] == "erin"
+    assert client.get("/api/v1/me").json()["user"]["username"] == "erin"
 
 
 def test_again_changes_what_differs_and_gives_a_fresh_token(bootstrap):
@@ -53,7 +53,9 @@ def test_staff_may_look_at_everything_and_are_no_superusers(bootstrap):
     user = User.objects.get()
     assert (user.is_staff, user.is_superuser) == (True, False)
     views = Permission.objects.filter(codename__startswith="view_")
-    assert {f"{p.content_type.app_label}.{p.codename}" for p in views.select_related("content_type")} <= user.get_all_permissions()
+    assert {
+        f"{p.content_type.app_label}.{p.codename}" for p in views.select_related("content_type")
+    } <= user.get_all_permissions()
     assert not user.has_perm("connections.delete_connection")
 
 
@@ -77,7 +79,14 @@ def test_name_becomes_a_slug(bootstrap):
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"username": ""}, {"username": "two words"}, {"username": "nul\0"}, {"password": ""}, {"workspace": "!!"}, {"workspace": "x" * 201}],
+    [
+        {"username": ""},
+        {"username": "two words"},
+        {"username": "nul\0"},
+        {"password": ""},
+        {"workspace": "!!"},
+        {"workspace": "x" * 201},
+    ],
 )
 def test_what_cannot_be_is_refused_in_words(bootstrap, wrong):
     with pytest.raises(CommandError, match=r"(username|password|workspace)"):

@@ -21,7 +21,9 @@ class Command(BaseCommand):
 
     def handle(self, *args, username: str, password: str, workspace: str, role: str, staff: bool, **options) -> None:
         try:
-            made = person_bootstrap(username=username, password=password, workspace=workspace, role=Role(role), is_staff=staff)
+            made = person_bootstrap(
+                username=username, password=password, workspace=workspace, role=Role(role), is_staff=staff
+            )
         except RequestError as error:
             raise CommandError(error.detail) from None
         answer = {"user_id": str(made.user.pk), "workspace": made.membership.workspace.slug, "token": made.token}

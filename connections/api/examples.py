@@ -1,0 +1,112 @@
+"""One example an operation, for the API's documentation."""
+
+from typing import Any
+
+from drf_spectacular.utils import OpenApiExample
+
+_CONNECTION_ID = "019a2f6e-7c1d-7b52-9a4e-3f1c5d7e9b20"
+_TIME = "2026-05-12T14:03:09Z"
+
+
+def asked(value: dict[str, Any], name: str = "Request") -> OpenApiExample:
+    return OpenApiExample(name, value, request_only=True)
+
+
+def answered(value: Any, name: str = "Answer", status: str = "200") -> OpenApiExample:
+    return OpenApiExample(name, value, response_only=True, status_codes=[status])
+
+
+def listed(value: dict[str, Any]) -> OpenApiExample:
+    """Of a list: spectacular wraps one row into the page."""
+    return OpenApiExample("Answer", value, response_only=True, status_codes=["200"])
+
+
+_INSTITUTION = {"id": "ins_109508", "name": "First Platypus Bank", "color": "#1f1f1f"}
+_CONNECTION = {
+    "id": _CONNECTION_ID,
+    "provider": "plaid",
+    "name": "First Platypus Bank",
+    "institution": _INSTITUTION,
+    "environment": "sandbox",
+    "status": "active",
+    "status_reason": "",
+    "sync_needed": False,
+    "last_sync_at": _TIME,
+    "last_verified_at": None,
+    "next_attempt_at": None,
+    "reauth_due_at": None,
+    "error": None,
+    "config": {},
+    "owner": "019a2f6e-1b2c-7d3e-8f40-5a6b7c8d9e0f",
+    "created_at": _TIME,
+}
+_DETAIL = _CONNECTION | {"institution": _INSTITUTION | {"logo": "iVBORw0KGgo="}}
+
+TOKEN = [
+    asked({"username": "alice", "password": "correct horse battery staple"}),
+    answered({"token": "cwt_3q2-7wEXAMPLE", "expires_at": "2026-06-11T14:03:09Z"}),
+]
+ME = [
+    answered(
+        {
+            "user": {"id": _CONNECTION["owner"], "username": "alice", "email": "", "is_staff": False},
+            "memberships": [
+                {
+                    "workspace": {
+                        "id": "019a2f6e-0a1b-7c2d-8e3f-4a5b6c7d8e9f",
+                        "slug": "acme",
+                        "name": "Acme",
+                        "sandbox_mode": False,
+                    },
+                    "role": "owner",
+                }
+            ],
+            "token": {"name": "api", "scope": "full", "expires_at": "2026-06-11T14:03:09Z"},
+        }
+    )
+]
+CONNECTIONS = [listed(_CONNECTION)]
+CONNECTION = [answered(_DETAIL)]
+ACCOUNTS = [
+    listed(
+        {
+            "id": "019a2f6e-8d2e-7c63-8b5f-4e2d6c8f0a31",
+            "external_id": "BxBXxLj1m4HMXBm9WZZmCWVbPjX16EHwv99vp",
+            "name": "Plaid Checking",
+            "official_name": "Plaid Gold Standard 0% Interest Checking",
+            "mask": "0000",
+            "type": "depository",
+            "subtype": "checking",
+            "currency": "USD",
+            "balance_current": "110.00",
+            "balance_available": "100.00",
+            "balance_limit": None,
+            "balances_at": _TIME,
+            "status": "active",
+        }
+    )
+]
+LINK_TOKEN = [
+    asked({}, "A new bank"),
+    asked({"hosted_link": True, "redirect_uri": "https://app.example.com/done"}, "A new bank, on a page of Plaid's"),
+    asked({"connection_id": _CONNECTION_ID}, "Repair a connection"),
+    answered(
+        {
+            "link_token": "link-sandbox-af1a0311-da53-4636-b754-dd15cc058176",
+            "expiration": "2026-05-12T18:03:09Z",
+            "link_id": "019a2f6e-9e3f-7d74-9c60-5f3e7d901b42",
+        }
+    ),
+]
+EXCHANGE = [
+    asked(
+        {
+            "public_token": "public-sandbox-b0e2c4ee-a763-4df5-bfe9-46a46bce993d",
+            "metadata": {
+                "institution": {"institution_id": "ins_109508", "name": "First Platypus Bank"},
+                "accounts": [{"name": "Plaid Checking", "mask": "0000"}],
+            },
+        }
+    ),
+    answered(_DETAIL | {"sync_needed": True, "last_sync_at": None}, status="201"),
+]

@@ -1,0 +1,232 @@
+"""What the API says about people, connections and accounts, and what it lets in. Shapes: docs/reference/api.md."""
+
+from typing import Any
+from urllib.parse import urlsplit
+
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from config.logs import scrub
+from connections.errors import CATALOGUE
+from connections.models import Account, Connection, Role
+from connections.models.connection import Environment, Provider, Status
+
+_TOKEN_LIMIT = 500
+_URL_LIMIT = 2048
+
+
+# --- session ---
+class SignInSerializer(serializers.Serializer):
+    username = serializers.CharField(max_length=150, trim_whitespace=False)
+    password = serializers.CharField(max_length=1024, trim_whitespace=False)
+
+
+class TokenSerializer(serializers.Serializer):
+    token = serializers.CharField(help_text="Shown once: it cannot be read again.")
+    expires_at = serializers.DateTimeField()
+
+
+class WorkspaceSerializer(serializers.Serializer):
+    id = serializers.UUIDField()
+    slug = serializers.CharField()
+    name = serializers.CharField()
+    sandbox_mode = serializers.BooleanField(help_text="No write leaves for a production connection.")
+
+
+class MembershipSerializer(serializers.Serializer):
+    workspace = WorkspaceSerializer()
+    role = serializers.ChoiceField(choices=Role.choices)
+
+
+class UserSerializer(serializers.Serializer):
+    id = serializers.UUIDField()
+    username = serializers.CharField()
+    email = serializers.CharField(allow_blank=True)
+    is_staff = serializers.BooleanField(help_text="May use the operations console.")
+
+
+class CurrentTokenSerializer(serializers.Serializer):
+    name = serializers.CharField()
+    scope = serializers.ChoiceField(choices=["full", "read"])
+    expires_at = serializers.DateTimeField()
+
+
+class MeSerializer(serializers.Serializer):
+    user = UserSerializer()
+    memberships = MembershipSerializer(many=True)
+    token = CurrentTokenSerializer()
+
+
+# --- connections ---
+class InstitutionSerializer(serializers.Serializer):
+    """A bank as Plaid describes it."""
+
+    id = serializers.CharField(source="institution_id")
+    name = serializers.CharField(source="institution_name")
+    color = serializers.CharField(source="institution_color", help_text='Such as "#004966", or "".')
+
+
+class InstitutionDetailSerializer(InstitutionSerializer):
+    logo = serializers.CharField(source="institution_logo", help_text='PNG in base64, or "". Not in lists.')
+
+
+class ConnectionErrorSerializer(serializers.Serializer):
+    """What is wrong with a connection, in the user's words."""
+
+    code = serializers.CharField()
+    detail = serializers.CharField()
+    remediation = serializers.CharField()
+    correlation_id = serializers.CharField(help_text="An operator finds the rest under this id.")
+
+
+class ConnectionSerializer(serializers.Serializer):
+    """A link to a bank, a shop, books or a data store, and where it stands."""
+
+    id = serializers.UUIDField()
+    provider = serializers.ChoiceField(choices=Provider.choices)
+    name = serializers.CharField()
+    institution = serializers.SerializerMethodField()
+    environment = serializers.ChoiceField(choices=Environment.choices)
+    status = serializers.ChoiceField(choices=Status.choices)
+    status_reason = serializers.CharField()
+    sync_needed = serializers.SerializerMethodField()
+    last_sync_at = serializers.DateTimeField(allow_null=True)
+    last_verified_at = serializers.DateTimeField(allow_null=True)
+    next_attempt_at = serializers.DateTimeField(allow_null=True)
+    reauth_due_at = serializers.DateTimeField(allow_null=True)
+    error = serializers.SerializerMethodField()
+    config = serializers.SerializerMethodField()
+    owner = serializers.UUIDField(source="owner_id")
+    created_at = serializers.DateTimeField()
+
+    @extend_schema_field(InstitutionSerializer(allow_null=True))
+    def get_institution(self, connection: Connection) -> dict[str, Any] | None:
+        return _institution(connection, InstitutionSerializer)
+
+    def get_sync_needed(self, connection: Connection) -> bool:
+        item = getattr(connection, "plaid_item", None)
+        return bool(item and item.is_dirty)
+
+    @extend_schema_field(ConnectionErrorSerializer(allow_null=True))
+    def get_error(self, connection: Connection) -> dict[str, str] | None:
+        """The catalogue's words for the stored code; what is stored beside it is for operators."""
+        if not connection.error_code:
+            return None
+        entry = CATALOGUE.get(connection.error_code, CATALOGUE["provider_error"])
+        words = {"code": connection.error_code, "detail": entry.detail, "remediation": entry.remediation}
+        return words | {"correlation_id": connection.error_correlation_id}
+
+    def get_config(self, connection: Connection) -> dict[str, Any]:
+        return scrub(connection.config)
+
+
+class ConnectionDetailSerializer(ConnectionSerializer):
+    """The same with the institution's logo."""
+
+    @extend_schema_field(InstitutionDetailSerializer(allow_null=True))
+    def get_institution(self, connection: Connection) -> dict[str, Any] | None:
+        return _institution(connection, InstitutionDetailSerializer)
+
+
+def _institution(connection: Connection, serializer: type[InstitutionSerializer]) -> dict[str, Any] | None:
+    item = getattr(connection, "plaid_item", None)
+    return dict(serializer(item).data) if item and (item.institution_id or item.institution_name) else None
+
+
+class AccountSerializer(serializers.Serializer):
+    """A bank account. Balances are exact decimal text in `currency`; null is what the bank does not tell."""
+
+    id = serializers.UUIDField()
+    external_id = serializers.SerializerMethodField(
+        help_text="The bank's id for it now; null where it has none any more."
+    )
+    name = serializers.CharField()
+    official_name = serializers.CharField()
+    mask = serializers.CharField()
+    type = serializers.CharField()
+    subtype = serializers.CharField()
+    currency = serializers.CharField(allow_null=True)
+    balance_current = serializers.DecimalField(max_digits=None, decimal_places=None, allow_null=True)
+    balance_available = serializers.DecimalField(max_digits=None, decimal_places=None, allow_null=True)
+    balance_limit = serializers.DecimalField(max_digits=None, decimal_places=None, allow_null=True)
+    balances_at = serializers.DateTimeField(allow_null=True)
+    status = serializers.ChoiceField(choices=Account.Status.choices)
+
+    def get_external_id(self, account: Account) -> str | None:
+        current = (mapping for mapping in account.item_accounts.all() if mapping.replaced_at is None)
+        return next((mapping.plaid_account_id for mapping in current), None)
+
+
+# --- Plaid ---
+def validate_web_address(value: str) -> None:
+    """http or https, a host, no login in it, nothing that is not printable."""
+    try:
+        parts = urlsplit(value)
+        is_good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.username is None
+        _ = parts.port
+    except ValueError:
+        is_good = False
+    if not is_good or not value.isprintable() or " " in value:
+        raise serializers.ValidationError("Not an http or https address.")
+
+
+class LinkTokenRequestSerializer(serializers.Serializer):
+    connection_id = serializers.UUIDField(
+        required=False, allow_null=True, help_text="Repair this connection (update mode)."
+    )
+    hosted_link = serializers.BooleanField(
+        default=False, help_text="Also make a page at Plaid where the person does it all."
+    )
+    redirect_uri = serializers.CharField(
+        required=False,
+        allow_blank=True,
+        max_length=_URL_LIMIT,
+        validators=[validate_web_address],
+        help_text="Where the bank sends the person back to.",
+    )
+    environment = serializers.ChoiceField(
+        choices=Environment.choices,
+        required=False,
+        help_text="Default: sandbox in the demo and in sandbox mode, else production.",
+    )
+
+
+class LinkTokenSerializer(serializers.Serializer):
+    link_token = serializers.CharField()
+    expiration = serializers.DateTimeField()
+    link_id = serializers.UUIDField()
+    hosted_link_url = serializers.CharField(required=False, help_text="Only where it was asked for.")
+
+    def to_representation(self, instance: Any) -> dict[str, Any]:
+        return {name: value for name, value in super().to_representation(instance).items() if value is not None}
+
+
+class InstitutionMetadataSerializer(serializers.Serializer):
+    institution_id = serializers.CharField(required=False, allow_null=True, allow_blank=True, max_length=64)
+    name = serializers.CharField(required=False, allow_null=True, allow_blank=True, max_length=200)
+
+
+class AccountMetadataSerializer(serializers.Serializer):
+    name = serializers.CharField(required=False, allow_null=True, allow_blank=True, max_length=300)
+    mask = serializers.CharField(required=False, allow_null=True, allow_blank=True, max_length=16)
+
+
+class LinkMetadataSerializer(serializers.Serializer):
+    """What Link's onSuccess gives beside the public token; other fields of it are ignored."""
+
+    institution = InstitutionMetadataSerializer(required=False, allow_null=True)
+    accounts = AccountMetadataSerializer(many=True, required=False, allow_null=True, max_length=500)
+
+
+class ExchangeSerializer(serializers.Serializer):
+    public_token = serializers.CharField(max_length=_TOKEN_LIMIT)
+    metadata = LinkMetadataSerializer(required=False, allow_null=True)
+    environment = serializers.ChoiceField(
+        choices=Environment.choices,
+        required=False,
+        help_text="Default: the one the token names, else as for link tokens.",
+    )
+    connection_id = serializers.UUIDField(
+        required=False, allow_null=True, help_text="Re-link this connection in place."
+    )
+    allow_duplicate = serializers.BooleanField(default=False)

@@ -1,0 +1,15 @@
+from django.urls import path
+
+from connections.api import views
+
+urlpatterns = [
+    path("auth/token", views.TokenView.as_view(), name="token"),
+    path("me", views.MeView.as_view(), name="me"),
+    path("connections", views.ConnectionsView.as_view(), name="connections"),
+    path("connections/<uuid:connection_id>", views.ConnectionView.as_view(), name="connection"),
+    path("connections/<uuid:connection_id>/accounts", views.AccountsView.as_view(), name="connection-accounts"),
+    path("plaid/link-token", views.LinkTokenView.as_view(), name="plaid-link-token"),
+    path("plaid/exchange-token", views.ExchangeTokenView.as_view(), name="plaid-exchange-token"),
+    path("plaid/sync", views.PlaidSyncView.as_view(), name="plaid-sync"),
+    path("plaid/refresh-metadata", views.PlaidRefreshMetadataView.as_view(), name="plaid-refresh-metadata"),
+]

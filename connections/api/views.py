@@ -1,0 +1,240 @@
+"""Sessions, connections, accounts, and the way from Plaid Link to a connection."""
+
+from django.conf import settings
+from django.contrib.auth import authenticate
+from drf_spectacular.utils import extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from config.openapi import raises
+from connections import selectors
+from connections.api import examples, serializers
+from connections.api.base import ApiView, WorkspaceView
+from connections.api.paging import KeysetPagination
+from connections.api.throttling import LoginThrottle
+from connections.errors import CausewayError
+from connections.models import Connection, Role
+from connections.models.connection import Environment
+from connections.services.plaid_exchange import public_token_exchange
+from connections.services.plaid_links import link_create
+from connections.services.tokens import token_issue, token_revoke
+
+
+# --- session ---
+class TokenView(ApiView):
+    """Signing in is the one thing that nobody has to be signed in for."""
+
+    def perform_authentication(self, request: Request) -> None:
+        if request.method != "POST":
+            super().perform_authentication(request)
+
+    def check_permissions(self, request: Request) -> None:
+        if request.method != "POST":
+            super().check_permissions(request)
+
+    def get_throttles(self) -> list:
+        return [LoginThrottle()] if self.request.method == "POST" else super().get_throttles()
+
+    @extend_schema(
+        operation_id="token_create",
+        summary="Sign in",
+        auth=[],
+        request=serializers.SignInSerializer,
+        responses={200: serializers.TokenSerializer},
+        examples=examples.TOKEN,
+    )
+    @raises("invalid_login")
+    def post(self, request: Request) -> Response:
+        given = self.valid(serializers.SignInSerializer, request.data)
+        # An unknown name costs a hash as well (ModelBackend), so that time does not tell who has an account.
+        user = authenticate(request._request, username=given["username"], password=given["password"])
+        if user is None:
+            raise CausewayError(code="invalid_login")
+        token, row = token_issue(user=user)
+        return Response({"token": token, "expires_at": row.expires_at})
+
+    @extend_schema(
+        operation_id="token_delete",
+        summary="Sign out: revoke the token of this request",
+        request=None,
+        responses={204: None},
+    )
+    def delete(self, request: Request) -> Response:
+        token_revoke(token=request.auth)
+        return Response(status=204)
+
+
+class MeView(ApiView):
+    @extend_schema(
+        operation_id="me_retrieve",
+        summary="Who am I, and where do I work",
+        responses=serializers.MeSerializer,
+        examples=examples.ME,
+    )
+    def get(self, request: Request) -> Response:
+        me = {"user": request.user, "memberships": selectors.memberships_of(request.user), "token": request.auth}
+        return Response(serializers.MeSerializer(me).data)
+
+
+# --- connections ---
+class ConnectionsView(WorkspaceView):
+    roles = {"GET": Role.VIEWER}
+    reach = selectors.connections_visible_to
+    pagination_class = KeysetPagination
+
+    @extend_schema(
+        operation_id="connections_list",
+        summary="Connections, newest first",
+        responses=serializers.ConnectionSerializer(many=True),
+        examples=examples.CONNECTIONS,
+    )
+    def get(self, request: Request) -> Response:
+        return self.page(selectors.connections_listed_to(self.membership), serializers.ConnectionSerializer)
+
+
+class ConnectionView(WorkspaceView):
+    roles = {"GET": Role.VIEWER}
+    reach = selectors.connections_visible_to
+
+    @extend_schema(
+        operation_id="connections_retrieve",
+        summary="One connection",
+        responses=serializers.ConnectionDetailSerializer,
+        examples=examples.CONNECTION,
+    )
+    def get(self, request: Request, connection_id) -> Response:
+        return Response(serializers.ConnectionDetailSerializer(self.connection(connection_id)).data)
+
+
+class AccountsView(WorkspaceView):
+    roles = {"GET": Role.VIEWER}
+    reach = selectors.bank_data_visible_to
+    pagination_class = KeysetPagination
+
+    @extend_schema(
+        operation_id="connections_accounts_list",
+        summary="A bank's accounts",
+        responses=serializers.AccountSerializer(many=True),
+        examples=examples.ACCOUNTS,
+    )
+    def get(self, request: Request, connection_id) -> Response:
+        return self.page(selectors.accounts_of(self.connection(connection_id)), serializers.AccountSerializer)
+
+
+# --- Plaid ---
+class LinkTokenView(WorkspaceView):
+    roles = {"POST": Role.MEMBER}
+    reach = selectors.connections_managed_by
+
+    @extend_schema(
+        operation_id="plaid_link_token_create",
+        summary="Start Link, or repair a connection with it",
+        request=serializers.LinkTokenRequestSerializer,
+        responses={200: serializers.LinkTokenSerializer},
+        examples=examples.LINK_TOKEN,
+    )
+    @raises(
+        "connection_not_active",
+        "provider_unavailable",
+        "provider_timeout",
+        "provider_malformed",
+        "provider_not_configured",
+    )
+    def post(self, request: Request) -> Response:
+        given = self.valid(serializers.LinkTokenRequestSerializer, request.data)
+        token = link_create(
+            user=request.user,
+            workspace_id=self.membership.workspace_id,
+            environment=given.get("environment") or _usual_environment(self),
+            connection=_managed(self, given.get("connection_id")),
+            is_hosted=given["hosted_link"],
+            redirect_uri=given.get("redirect_uri", ""),
+        )
+        return Response(serializers.LinkTokenSerializer(token).data)
+
+
+class ExchangeTokenView(WorkspaceView):
+    roles = {"POST": Role.MEMBER}
+    reach = selectors.connections_managed_by
+
+    @extend_schema(
+        operation_id="plaid_exchange_token_create",
+        summary="Turn Link's public token into a connection",
+        request=serializers.ExchangeSerializer,
+        responses={201: serializers.ConnectionDetailSerializer},
+        examples=examples.EXCHANGE,
+    )
+    @raises(
+        "wrong_environment",
+        "invalid_public_token",
+        "duplicate_item",
+        "public_token_used",
+        "exchange_in_progress",
+        "outcome_unknown",
+    )
+    @raises("connection_not_active", "provider_not_configured", "provider_rate_limited")
+    def post(self, request: Request) -> Response:
+        given = self.valid(serializers.ExchangeSerializer, request.data)
+        connection = _managed(self, given.get("connection_id"))
+        made = public_token_exchange(
+            user=request.user,
+            workspace_id=self.membership.workspace_id,
+            public_token=given["public_token"],
+            environment=given.get("environment") or _environment_of(given["public_token"]) or _usual_environment(self),
+            metadata=given.get("metadata"),
+            connection=connection,
+            allow_duplicate=given["allow_duplicate"],
+        )
+        shown = self.found(selectors.connections_visible_to(self.membership), made.pk)
+        return Response(serializers.ConnectionDetailSerializer(shown).data, status=201)
+
+
+class ReplacedView(WorkspaceView):
+    """Endpoints of other designs that callers may try: gone, and why."""
+
+    roles = {"POST": Role.VIEWER}
+    reason = ""
+
+    def post(self, request: Request) -> Response:
+        raise CausewayError(self.reason, code="gone")
+
+
+class PlaidSyncView(ReplacedView):
+    reason = "Banks sync by themselves, by webhook. For news at once: POST connections/{id}/refresh."
+
+    @extend_schema(
+        operation_id="plaid_sync_create", summary="Gone: see connections/{id}/refresh", request=None, responses={}
+    )
+    @raises("gone")
+    def post(self, request: Request) -> Response:
+        return super().post(request)
+
+
+class PlaidRefreshMetadataView(ReplacedView):
+    reason = "Accounts and institutions are read with every sync. For news at once: POST connections/{id}/refresh."
+
+    @extend_schema(
+        operation_id="plaid_refresh_metadata_create",
+        summary="Gone: see connections/{id}/refresh",
+        request=None,
+        responses={},
+    )
+    @raises("gone")
+    def post(self, request: Request) -> Response:
+        return super().post(request)
+
+
+def _managed(view: WorkspaceView, connection_id) -> Connection | None:
+    """The connection that the body names, which the caller has to manage; one that they merely see is a 404 too."""
+    return view.found(selectors.connections_managed_by(view.membership), connection_id) if connection_id else None
+
+
+def _usual_environment(view: WorkspaceView) -> str:
+    is_sandbox = settings.DEMO or view.membership.workspace.sandbox_mode
+    return Environment.SANDBOX if is_sandbox else Environment.PRODUCTION
+
+
+def _environment_of(public_token: str) -> str:
+    """What the token says itself: public-sandbox-…"""
+    named = public_token.split("-")[1:2]
+    return named[0] if named and named[0] in Environment.values else ""

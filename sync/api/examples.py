@@ -1,0 +1,59 @@
+"""One example an operation, for the API's documentation."""
+
+from connections.api.examples import answered, listed
+
+_TIME = "2026-05-12T14:03:09Z"
+_CONNECTION_ID = "019a2f6e-7c1d-7b52-9a4e-3f1c5d7e9b20"
+_OUTCOMES = ("fetched", "processed", "created", "updated", "unchanged", "removed", "skipped", "parked", "failed")
+_QUEUED = {
+    "sync_id": "019a2f70-1a2b-7c3d-8e4f-5a6b7c8d9e0f",
+    "parent_id": None,
+    "status": "queued",
+    "connection_id": _CONNECTION_ID,
+    "flow_id": None,
+    "entity": "transactions",
+    "mode": "incremental",
+    "trigger": "user",
+    "created_at": _TIME,
+    "started_at": None,
+    "finished_at": None,
+    **{f"records_{outcome}": 0 for outcome in _OUTCOMES},
+    "ledger_balanced": True,
+    "errors": [],
+    "plan_id": None,
+    "correlation_id": "4b1f0c6e5d1f4f0e9a57c8f3d2b1a096",
+}
+_ENDED = _QUEUED | {
+    "status": "succeeded",
+    "started_at": _TIME,
+    "finished_at": "2026-05-12T14:03:11Z",
+    "records_fetched": 24,
+    "records_processed": 24,
+    "records_created": 20,
+    "records_updated": 3,
+    "records_removed": 1,
+}
+
+REFRESH = [answered(_QUEUED, status="202")]
+RUNS = [listed(_ENDED)]
+RUN = [answered(_ENDED)]
+TRANSACTIONS = [
+    listed(
+        {
+            "id": "019a2f70-2b3c-7d4e-8f50-6b7c8d9e0f1a",
+            "external_id": "lPNjeW1nR6CDn5okmGQ6hEpMo4lLNoSrzqDje",
+            "account_id": "019a2f6e-8d2e-7c63-8b5f-4e2d6c8f0a31",
+            "amount": "72.10",
+            "currency": "USD",
+            "date": "2026-05-11",
+            "authorized_date": "2026-05-10",
+            "name": "PURCHASE WM SUPERCENTER #1700",
+            "merchant_name": "Walmart",
+            "pending": False,
+            "pending_external_id": None,
+            "category": "GENERAL_MERCHANDISE",
+            "archived": False,
+            "updated_at": _TIME,
+        }
+    )
+]

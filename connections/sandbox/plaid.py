@@ -73,7 +73,13 @@ class PlaidSimulator:
     def _api(self, request: Request) -> Response:
         """Answer one API call and log it. Faults are drawn here, so that every route can go wrong in every way."""
         request_id = secrets.token_urlsafe(11)[:15]
-        entry = {"path": request.path, "item_id": None, "status": None, "error_code": None, "request_id": request_id}
+        entry: dict[str, Any] = {
+            "path": request.path,
+            "item_id": None,
+            "status": None,
+            "error_code": None,
+            "request_id": request_id,
+        }
         try:
             response = self._answer(request, request_id, entry)
             entry["status"] = response.status
@@ -165,11 +171,11 @@ class PlaidSimulator:
         if fault.kind == "error" and "body" in options:
             raw = options["body"]
             body = raw.encode() if isinstance(raw, str) else exact.dumps({"request_id": request_id} | raw)
-            return Response(int(options.get("status", 500)), body)
+            return Response(int(options.get("status", 500)), body, options.get("content_type", "application/json"))
         if fault.kind == "error":
             status = int(options["status"]) if "status" in options else None
             code = options.get("error_code", "INTERNAL_SERVER_ERROR")
-            raise PlaidError(code, options.get("error_message"), type=options.get("error_type"), status=status)
+            raise PlaidError(code, options.get("error_message"), kind=options.get("error_type"), status=status)
         if fault.kind == "hang":
             stopping.wait(float(options.get("seconds", 60)))
         raise hang_up(request.socket, reset=fault.kind == "reset")

@@ -39,12 +39,10 @@ class Changes:
         """A new row: what `origin` (default: the row's own number) generates, overridden by `fields`."""
         index = self._next
         self._next += 1
-        known = {"date": self.on.isoformat(), "authorized_date": self.on.isoformat(), "pending": False}
-        known["authorized_datetime"] = f"{known['authorized_date']}T00:00:00Z"
-        if "date" in fields:
-            known["authorized_date"] = fields["date"]
-        fields = known | fields
-        transaction_id = fields.setdefault("transaction_id", self.item.data.id_of(index))
+        on = fields.get("date", self.on.isoformat())
+        authorized = {"authorized_date": on, "authorized_datetime": f"{on}T00:00:00Z"}
+        fields = {"date": on, "pending": False} | authorized | fields
+        transaction_id: str = fields.setdefault("transaction_id", self.item.data.id_of(index))
         if origin is None and "account_id" not in fields:
             account = self.item.open_accounts[index % len(self.item.open_accounts)]
             fields |= {"account_id": account.account_id} | self._currency(account.account_id)
@@ -211,7 +209,7 @@ def live_a_while(item: Item, on: dt.date) -> Changes:
         facts = item.data.facts(row.origin if row else index)
         fields.setdefault("date", facts.posted_on.isoformat())
         changes.remove(index)
-        changes.add(fields, origin=facts.index)
+        changes.add(fields, origin=facts.row)
     for _turn in range(rng.randint(1, 3)):
         changes.add(_fresh(item, changes, is_pending=item.bank.pendings))
     return changes

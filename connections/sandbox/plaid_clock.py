@@ -97,9 +97,9 @@ class Clock:
         if item.is_armed:
             self.fire_code(item, "SYNC_UPDATES_AVAILABLE", {})
 
-    def fire_code(self, item: Item, code: str, extra: dict[str, Any], *, type: str | None = None) -> bool:
+    def fire_code(self, item: Item, code: str, extra: dict[str, Any], *, kind: str | None = None) -> bool:
         """Fire a webhook with the fields its code has by nature. False: no such code."""
-        kind = type or FIRED_TYPES.get(code)
+        kind = kind or FIRED_TYPES.get(code)
         if kind is None:
             return False
         self.fire(item, kind, code, self._natural(item, code, extra))
@@ -129,10 +129,10 @@ class Clock:
         wanted = natural.get(code, {})
         return wanted | {name: value for name, value in extra.items() if name in wanted or name != "new_transactions"}
 
-    def fire(self, item: Item, type: str, code: str, extra: dict[str, Any]) -> int | None:
+    def fire(self, item: Item, kind: str, code: str, extra: dict[str, Any]) -> int | None:
         """Fire exactly this webhook. Returns its number in the delivery log, None without a webhook URL."""
         if not item.webhook:
             return None
         item.last_webhook = {"sent_at": timestamp(), "code_sent": code}
-        body = {"webhook_type": type, "webhook_code": code, "item_id": item.item_id, "environment": ENVIRONMENT} | extra
+        body = {"webhook_type": kind, "webhook_code": code, "item_id": item.item_id, "environment": ENVIRONMENT} | extra
         return self._simulator.courier.send(item.webhook, body, item_id=item.item_id)

@@ -261,7 +261,7 @@ class Control:
             facts = item.data.facts(row.origin if row else index)
             fields = {"date": facts.posted_on.isoformat(), "pending": item.is_pending(index)} | kept
             changes.remove(index)
-            changes.add(fields | {"account_id": new["account_id"]}, origin=facts.index)
+            changes.add(fields | {"account_id": new["account_id"]}, origin=facts.row)
         self.world.change(item, changes)
 
     def _change_account(self, item: Item, account_id: str, **fields: Any) -> None:
@@ -286,7 +286,7 @@ class Control:
         """Fire a webhook: {"type"?, "code", "extra"?}. Its natural fields are filled in, `extra` overrides them."""
         code, extra = self.body["code"], self.body.get("extra") or {}
         clock = self.simulator.clock
-        if not clock.fire_code(item, code, extra, type=self.body.get("type")):
+        if not clock.fire_code(item, code, extra, kind=self.body.get("type")):
             raise ValueError("a code this simulator does not know needs its type")
         return {"fired": item.webhook is not None}
 

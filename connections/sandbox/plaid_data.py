@@ -320,7 +320,7 @@ def _pattern(region: str, merchant: Merchant, place: Place) -> Pattern:
         "version": "v2",
     }
     icon = f"https://icons.merchants.example/PFC_{merchant.primary}.png"
-    has_brand = merchant.primary not in ("TRANSFER_OUT",) and merchant.name != "Interest"
+    has_brand = merchant.primary != "TRANSFER_OUT" and merchant.name != "Interest"
     middle = (
         f'"location":{location},"logo_url":{_text(logo if has_brand else None)},'
         f'"merchant_category_code":{_text(merchant.mcc)},'
@@ -347,15 +347,14 @@ def patterns(region: str) -> tuple[list[Pattern], list[Pattern]]:
         rendered = [_pattern(region, merchant, place) for place in PLACES[region]]
         if merchant.every_days:
             regular.append(rendered[0])
-        for turn in range(merchant.weight):
-            drawn.append(rendered[turn % len(rendered)])
+        drawn += [rendered[turn % len(rendered)] for turn in range(merchant.weight)]
     return drawn, regular
 
 
 class Facts(NamedTuple):
     """What a row is about. `units` are the currency's smallest; dates are days."""
 
-    index: int
+    row: int
     pattern: Pattern
     account: int
     units: int

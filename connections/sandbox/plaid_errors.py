@@ -68,12 +68,12 @@ ERRORS: dict[str, tuple[str, int, str, str | None]] = {
 
 
 class PlaidError(Exception):
-    """An error answer. `code` unknown to the table needs `type`."""
+    """An error answer. `code` unknown to the table needs `kind`."""
 
-    def __init__(self, code: str, message: str | None = None, *, type: str | None = None, status: int | None = None):
-        known = ERRORS.get(code, (type or "API_ERROR", status or 400, code, None))
+    def __init__(self, code: str, message: str | None = None, *, kind: str | None = None, status: int | None = None):
+        known = ERRORS.get(code, (kind or "API_ERROR", status or 400, code, None))
         self.code = code
-        self.type = type or known[0]
+        self.type = kind or known[0]
         self.status = status or known[1]
         self.message = message or known[2]
         self.display_message = known[3]

@@ -1,4 +1,4 @@
-"""What each endpoint accepts. Request bodies are strict: an unknown field is an error, as is a missing or ill-typed one."""
+"""What each endpoint accepts: strict bodies, as the real ones are."""
 
 from __future__ import annotations
 

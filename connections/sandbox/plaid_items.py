@@ -319,7 +319,7 @@ class Item:
 
     def live_facts(self, after: int, limit: int) -> tuple[list[dict[str, Any]], int | None]:
         """Up to `limit` true rows with numbers above `after`, and the number to continue from (None: that was all)."""
-        rows = []
+        rows: list[dict[str, Any]] = []
         last = after
         for index in self.log.live_rows(after):
             if len(rows) == limit:

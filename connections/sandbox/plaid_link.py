@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .plaid import PlaidSimulator
 
 CONSENT_DAYS = 180
+PASSWORD = "pass_good"  # noqa: S105 - everybody's, and shown on the page
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 HEADERS = [
     ("Content-Security-Policy", POLICY),
@@ -67,13 +68,9 @@ class Visit:
         self.client_name = str(link.request["client_name"])
         if len(self.client_name) > 30:
             self.client_name = "This Application"
+        self.session = link.session or LinkSession(str(uuid.uuid4()), timestamp())
         if link.session is None:
-            self._save(LinkSession(str(uuid.uuid4()), timestamp()))
-
-    @property
-    def session(self) -> LinkSession:
-        assert self.link.session is not None
-        return self.link.session
+            self._save(self.session)
 
     @property
     def item(self) -> Item | None:
@@ -89,6 +86,7 @@ class Visit:
         return (self.link.request.get("hosted_link") or {}).get("completion_redirect_uri")
 
     def _save(self, session: LinkSession) -> None:
+        self.session = session
         self.world.record({"e": "session", "token": self.link.token, "session": asdict(session)})
 
     def _go(self, step: str) -> Response:
@@ -97,9 +95,9 @@ class Visit:
     # --- choosing a bank, signing in ---
 
     def get_start(self) -> Response:
-        fixed = self.link.request.get("institution_id")
-        if self.item or fixed in INSTITUTIONS:
-            return self.get_bank(self.item.bank.institution_id if self.item else fixed)
+        fixed = self.item.bank.institution_id if self.item else str(self.link.request.get("institution_id"))
+        if fixed in INSTITUTIONS:
+            return self.get_bank(fixed)
         countries = self.link.request["country_codes"]
         query = self.request.query.get("q", "").strip()
         found = [
@@ -145,7 +143,7 @@ class Visit:
             return _page(shown, 422)
         self._save(replace(session, account_keys=[key for key, _kind, _mask in self._offered(bank)]))
         if self.item and not (self.link.request.get("update") or {}).get("account_selection_enabled"):
-            return self._repaired()
+            return self._repaired(self.item)
         return self._go("accounts")
 
     # --- choosing accounts ---
@@ -169,44 +167,48 @@ class Visit:
         return scramble(int.from_bytes(login.encode()[-8:], "big")) % 1_000_000
 
     def get_accounts(self) -> Response:
-        if not self._is_signed_in:
+        bank = self.signed_in_at
+        if bank is None:
             return self._go("")
         chosen = set(self.session.account_keys)
-        return _page(pages.accounts(self.base, self.bank, self._offered(self.bank), chosen, self.client_name, ""))
+        return _page(pages.accounts(self.base, bank, self._offered(bank), chosen, self.client_name, ""))
 
     def post_accounts(self) -> Response:
-        if not self._is_signed_in:
+        bank = self.signed_in_at
+        if bank is None:
             return self._go("")
-        offered = self._offered(self.bank)
+        offered = self._offered(bank)
         given = set(self.request.form().get("account", []))
         chosen = [key for key, _kind, _mask in offered if str(key) in given]
         if not chosen:
             problem = "Choose at least one account to share."
-            return _page(pages.accounts(self.base, self.bank, offered, set(), self.client_name, problem), 422)
+            return _page(pages.accounts(self.base, bank, offered, set(), self.client_name, problem), 422)
         self._save(replace(self.session, account_keys=chosen))
         return self._go("review")
 
     @property
-    def _is_signed_in(self) -> bool:
-        return self.bank is not None and not self.session.error_code
+    def signed_in_at(self) -> Institution | None:
+        return None if self.session.error_code else self.bank
 
     def get_review(self) -> Response:
-        if not self._is_signed_in or not self.session.account_keys:
+        bank = self.signed_in_at
+        if bank is None or not self.session.account_keys:
             return self._go("")
-        chosen = [offer for offer in self._offered(self.bank) if offer[0] in self.session.account_keys]
-        return _page(pages.review(self.base, self.bank, chosen, self.client_name))
+        chosen = [offer for offer in self._offered(bank) if offer[0] in self.session.account_keys]
+        return _page(pages.review(self.base, bank, chosen, self.client_name))
 
     # --- the end ---
 
     def post_connect(self) -> Response:
-        if not self._is_signed_in or not self.session.account_keys:
+        bank, username = self.signed_in_at, self.session.username
+        if bank is None or username is None or not self.session.account_keys:
             return self._go("")
         if self.item:
-            return self._repaired()
+            return self._repaired(self.item)
         given = self.link.request
         item = self.world.create_item(
-            institution_id=self.session.institution_id,
-            username=self.session.username,
+            institution_id=bank.institution_id,
+            username=username,
             account_keys=self.session.account_keys,
             seed=self._seed,
             days=(given.get("transactions") or {}).get("days_requested", 90),
@@ -234,9 +236,9 @@ class Visit:
         self._finish("SUCCESS", [public_token], result=result)
         return self._go("done")
 
-    def _repaired(self) -> Response:
+    def _repaired(self, item: Item) -> Response:
         """The Item's login works again; accounts chosen now and unknown before are opened, others closed."""
-        item, was_broken = self.item, bool(self.item.error_code)
+        was_broken = bool(item.error_code)
         with item.lock:
             fields: dict[str, Any] = {"error_code": None}
             if item.consent_expires_at:
@@ -250,7 +252,7 @@ class Visit:
         return self._go("done")
 
     def _reselect(self, item: Item) -> None:
-        wanted = {self.bank.accounts[key].official_name: key for key in self.session.account_keys}
+        wanted = {item.bank.accounts[key].official_name: key for key in self.session.account_keys}
         for account in sorted(item.accounts, key=lambda account: not account.is_open):
             is_open = account.official_name in wanted
             if account.is_open != is_open:
@@ -293,9 +295,9 @@ class Visit:
     def get_done(self) -> Response:
         if not self.link.is_finished:
             return self._go("")
-        if self.session.exit:
-            return _page(pages.left(self.client_name, self.forward))
         bank = self.item.bank if self.item else self.bank
+        if self.session.exit or bank is None:
+            return _page(pages.left(self.client_name, self.forward))
         return _page(pages.connected(bank, self.client_name, self.forward, is_update=self.item is not None))
 
 
@@ -305,4 +307,4 @@ def _refusal(username: str, password: str) -> str | None:
         return "ITEM_LOCKED"
     if username == "user_transactions_dynamic" and password.strip():
         return None
-    return None if username in USERS and password == "pass_good" else "INVALID_CREDENTIALS"
+    return None if username in USERS and password == PASSWORD else "INVALID_CREDENTIALS"

@@ -11,7 +11,7 @@ Kind = Literal["added", "modified", "removed"]
 
 class Update(NamedTuple):
     kind: Kind
-    index: int
+    row: int
 
 
 class Span(NamedTuple):
@@ -113,7 +113,7 @@ class ChangeLog:
         """
         updates: list[Update] = []
         for at, update in self._updates(position, start):
-            if wanted is not None and not wanted(update.index):
+            if wanted is not None and not wanted(update.row):
                 continue
             if len(updates) == count:
                 return updates, at - 1, True
@@ -138,7 +138,7 @@ class ChangeLog:
 
     def _shown(self, at: int, change: Update, start: int) -> Update | None:
         """What a reader who began at `start` sees at this place of the log, if anything."""
-        index = change.index
+        index = change.row
         history = self._history[index]
         if self.is_raw:
             # A row that left and came back is there: showing the leaving after the return would be a lie.

@@ -15,7 +15,7 @@ from .plaid_errors import PlaidError
 from .plaid_institutions import INSTITUTIONS, Institution, logo
 from .plaid_items import NOT_READY, UPDATE_STATUS, Item
 from .plaid_recurring import streams
-from .plaid_world import ENVIRONMENT, USERS, LinkToken, new_access_token, timestamp, today
+from .plaid_world import ENVIRONMENT, USERS, LinkSession, new_access_token, timestamp, today
 from .wire import Request
 
 if TYPE_CHECKING:
@@ -47,8 +47,10 @@ COUNTRIES = frozenset(
     )
 )
 KNOWN_PRODUCTS = frozenset(
-    ("assets", "auth", "identity", "income_verification", "investments", "liabilities", "signal", "statements")
-    + ("transactions", "transfer")
+    (
+        *("assets", "auth", "identity", "income_verification", "investments"),
+        *("liabilities", "signal", "statements", "transactions", "transfer"),
+    )
 )
 BANK_PRODUCTS = ["auth", "identity", "transactions"]
 
@@ -130,7 +132,11 @@ def _require_products(body: dict[str, Any]) -> None:
 
 
 def _require_url(name: str, url: Any) -> None:
-    if url and (urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname):
+    try:
+        is_good = not url or (urlsplit(url).scheme in ("http", "https") and bool(urlsplit(url).hostname))
+    except ValueError:
+        is_good = False
+    if not is_good:
         raise PlaidError("INVALID_FIELD", f"{name} must be a URL")
 
 
@@ -148,7 +154,7 @@ def link_token_get(call: Call) -> dict[str, Any]:
         "link_token": link.token,
         "created_at": link.created_at,
         "expiration": timestamp(link.expires_at),
-        "link_sessions": [_session_shown(link)] if link.session else [],
+        "link_sessions": [_session_shown(link.session)] if link.session else [],
         "metadata": {
             "initial_products": given.get("products") or [],
             "webhook": given.get("webhook"),
@@ -160,8 +166,7 @@ def link_token_get(call: Call) -> dict[str, Any]:
     }
 
 
-def _session_shown(link: LinkToken) -> dict[str, Any]:
-    session = link.session
+def _session_shown(session: LinkSession) -> dict[str, Any]:
     shown: dict[str, Any] = {"link_session_id": session.session_id, "started_at": session.started_at}
     if session.finished_at:
         shown["finished_at"] = session.finished_at
@@ -417,7 +422,7 @@ def sandbox_fire_webhook(call: Call) -> dict[str, Any]:
     if not item.webhook:
         raise PlaidError("SANDBOX_WEBHOOK_INVALID")
     new = (call.body.get("options") or {}).get("new_transactions", 0)
-    fired = call.simulator.clock.fire_code(item, code, {"new_transactions": new}, type=call.body.get("webhook_type"))
+    fired = call.simulator.clock.fire_code(item, code, {"new_transactions": new}, kind=call.body.get("webhook_type"))
     if not fired:
         raise PlaidError("SANDBOX_WEBHOOK_INVALID", f"webhook_code {code} cannot be fired")
     return {"webhook_fired": True}
@@ -427,7 +432,7 @@ def sandbox_reset_login(call: Call) -> dict[str, Any]:
     item = call.require_item()
     with item.lock:
         call.simulator.world.record({"e": "state", "item_id": item.item_id, "error_code": "ITEM_LOGIN_REQUIRED"})
-    call.simulator.clock.fire_code(item, "ERROR", {}, type="ITEM")
+    call.simulator.clock.fire_code(item, "ERROR", {}, kind="ITEM")
     return {"reset_login": True}
 
 

@@ -304,7 +304,7 @@ def new_access_token() -> str:
 
 
 def account_event(item_id: str, seed: int, key: int, kind: AccountKind) -> dict[str, Any]:
-    """A bank's kind of account as one person's account, in the journal's shape. `key` tells the Item's accounts apart."""
+    """A bank's kind of account as one person's, in the journal's shape. `key` tells the Item's accounts apart."""
     currency = kind.currency
     return {
         "account_id": opaque("account", item_id, key),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
+import signal
 import sys
 from collections.abc import Callable
-from http.client import responses as REASONS
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from gunicorn.app.base import BaseApplication
 
 from .wire import Request, Response, Simulator, stopping
 
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
 THREADS = 64  # a hanging fault holds a thread; clients that merely keep a connection open do not
 
 
@@ -23,7 +26,8 @@ class Dispatcher:
 
     def __call__(self, environ: dict[str, Any], start_response: Callable) -> list[bytes]:
         response = self.respond(environ)
-        reason = REASONS.get(response.status, "Unknown")
+        known = response.status in HTTPStatus.__members__.values()
+        reason = HTTPStatus(response.status).phrase if known else "Unknown"
         headers = [("Content-Type", response.content_type), ("Content-Length", str(len(response.body)))]
         start_response(f"{response.status} {reason}", headers + response.headers)
         return [] if environ["REQUEST_METHOD"] == "HEAD" else [response.body]
@@ -73,22 +77,25 @@ class Server(BaseApplication):
         return Dispatcher(self.simulators)
 
     @staticmethod
-    def after_fork(_arbiter, worker) -> None:
+    def after_fork(_arbiter: Any, worker: Any) -> None:
+        """Die with the arbiter however it dies, so that the port is free for the next start; wake waiters on SIGTERM."""
+        if sys.platform == "linux":
+            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         graceful = worker.handle_exit
 
-        def handle_exit(sig, frame):
+        def handle_exit(sig: int, frame: Any) -> None:
             stopping.set()
             graceful(sig, frame)
 
         worker.handle_exit = handle_exit
 
     @staticmethod
-    def announce(worker) -> None:
+    def announce(worker: Any) -> None:
         if worker.age == 1:  # a replacement after a crash stays quiet
             host, port = worker.sockets[0].getsockname()[:2]
             print(f"simulators ready http://{host}:{port}", flush=True)
 
-    def leave(self, _arbiter, _worker) -> None:
+    def leave(self, _arbiter: Any, _worker: Any) -> None:
         stopping.set()
         for simulator in self.simulators.values():
             simulator.stop()

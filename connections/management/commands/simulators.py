@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from django.conf import settings
-from django.core.management.base import BaseCommand
+from django.core.management.base import BaseCommand, CommandParser
 
 
 class Command(BaseCommand):
@@ -17,17 +17,17 @@ class Command(BaseCommand):
     requires_system_checks: ClassVar[list[str]] = []
     requires_migrations_checks = False
 
-    def add_arguments(self, parser) -> None:
+    def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--host", default="127.0.0.1")
         parser.add_argument("--port", type=int, default=None, help="default: SIMULATOR_PORT; 0 takes a free port")
         parser.add_argument("--life-interval-s", type=float, default=20, help="mean time between bank days; 0: none")
         parser.add_argument("--no-limits", action="store_true", help="start with rate limits off")
 
-    def handle(self, *args, **options) -> None:
+    def handle(self, *_args: Any, **options: Any) -> None:
         port = settings.SIMULATOR_PORT if options["port"] is None else options["port"]
         command = [sys.executable, "-m", "connections.sandbox", "--host", options["host"], "--port", str(port)]
         command += ["--home", str(settings.CAUSEWAY_HOME), "--life-interval-s", str(options["life_interval_s"])]
         if options["no_limits"]:
             command.append("--no-limits")
         os.chdir(settings.BASE_DIR)
-        os.execv(command[0], command)
+        os.execv(command[0], command)  # noqa: S606 - a list made here

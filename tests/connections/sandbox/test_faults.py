@@ -79,7 +79,7 @@ def test_spoilt_bodies(item: Item):
     with pytest.raises(httpx.RemoteProtocolError):
         call(item)
     item.fault("malformed")
-    with pytest.raises(ValueError, match="JSON|delimiter|char"):
+    with pytest.raises(ValueError, match="char"):
         call(item).json()
     item.fault("oversized", bytes=2_000_000)
     assert len(call(item).content) > 2_000_000

@@ -97,7 +97,7 @@ def test_any_error_and_a_consent_deadline_can_be_set(simulator: Simulator):
 
 
 @pytest.mark.parametrize(
-    ("change", "expected"),
+    "change, expected",
     [
         ({"products": []}, "MISSING_FIELDS"),
         ({"products": ["balance"]}, "INVALID_FIELD"),

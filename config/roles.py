@@ -90,7 +90,9 @@ def _refuse_privileged(connection: psycopg.Connection, roles: Mapping[str, str])
             f"Run as an administrator: ALTER ROLE {found[0]} NOSUPERUSER NOBYPASSRLS;"
         )
     if len(set(roles.values())) < len(roles):
-        raise RolesError("DATABASE_URL and DATABASE_OWNER_URL name the same login. Use two: no policy holds an owner back.")
+        raise RolesError(
+            "DATABASE_URL and DATABASE_OWNER_URL name the same login. Use two: no policy holds an owner back."
+        )
 
 
 def _ensure_membership(connection: psycopg.Connection, roles: Mapping[str, str]) -> None:
@@ -169,5 +171,7 @@ def dsn_of(database: Mapping[str, object]) -> str:
     parts = {"dbname": "NAME", "user": "USER", "password": "PASSWORD", "host": "HOST", "port": "PORT"}
     dsn = make_conninfo(**{name: str(database[key]) for name, key in parts.items() if database.get(key)})
     options = database.get("OPTIONS")
-    known = {name: value for name, value in options.items() if name.startswith("ssl")} if isinstance(options, dict) else {}
+    known = (
+        {name: value for name, value in options.items() if name.startswith("ssl")} if isinstance(options, dict) else {}
+    )
     return make_conninfo(dsn, **known)

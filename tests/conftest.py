@@ -23,8 +23,8 @@ from django.db import connections
 from django.test import TransactionTestCase
 from pytest_django.fixtures import _disable_migrations
 
-from config.roles import drop_database, dsn_of, ensure_roles
 from config.processes import Ledger, wait_until
+from config.roles import drop_database, dsn_of, ensure_roles
 from tests import plugin
 
 KEPT_TABLES = ("django_migrations", "django_content_type", "auth_permission")
@@ -59,12 +59,17 @@ def django_db_setup(
     name = django_settings.DATABASES["default"]["NAME"]
     if not django_db_keepdb or django_db_createdb:
         drop_database(maintenance_dsn(), name)
-    passwords = {part: django_settings.DATABASES[alias].get("PASSWORD") for part, alias in (("app", "default"), ("owner", "owner"))}
+    passwords = {
+        part: django_settings.DATABASES[alias].get("PASSWORD")
+        for part, alias in (("app", "default"), ("owner", "owner"))
+    }
     ensure_roles(maintenance_dsn(), django_settings.DATABASE_ROLES, database=name, passwords=passwords)
     if not django_db_use_migrations:
         _disable_migrations()
     with django_db_blocker.unblock():
-        call_command("migrate", database="owner", verbosity=0, interactive=False, run_syncdb=not django_db_use_migrations)
+        call_command(
+            "migrate", database="owner", verbosity=0, interactive=False, run_syncdb=not django_db_use_migrations
+        )
         connections.close_all()
     yield
     if not django_db_keepdb:
@@ -88,7 +93,7 @@ def empty_all_tables(_test_case: TransactionTestCase | None = None) -> None:
         tables = [table for (table,) in connection.execute(query, [list(KEPT_TABLES)])]
         if not tables:
             return
-        filled = " UNION ALL ".join(f"SELECT '{table}' WHERE EXISTS (SELECT FROM {table})" for table in tables)  # noqa: S608
+        filled = " UNION ALL ".join(f"SELECT '{table}' WHERE EXISTS (SELECT FROM {table})" for table in tables)
         if found := [table for (table,) in connection.execute(filled)]:
             connection.execute(f"TRUNCATE {', '.join(found)} RESTART IDENTITY CASCADE")
 
@@ -217,7 +222,16 @@ def process(transactional_db, request: pytest.FixtureRequest) -> Iterator[Callab
             "worker": [*WORKER, "-n", node, "-Q", "sync"],
             "worker-large": [*WORKER, "-n", node, "-Q", "large"],
             "beat": ["celery", "-A", "config.celery", "beat"],
-            "web": ["gunicorn", "config.wsgi:application", "--bind", f"127.0.0.1:{port}", "--threads", "4", "--graceful-timeout", "2"],
+            "web": [
+                "gunicorn",
+                "config.wsgi:application",
+                "--bind",
+                f"127.0.0.1:{port}",
+                "--threads",
+                "4",
+                "--graceful-timeout",
+                "2",
+            ],
         }
         made = Process(name, commands[name], log, environment)
         started.append(made)

@@ -55,7 +55,9 @@ def _set_environment() -> Path:
         os.environ.update(ENVIRONMENT)
         os.environ["CAUSEWAY_HOME"] = str(HOMES / str(os.getpid()))
     os.environ["CAUSEWAY_DATABASE"] = f"test_causeway_{WORKER or 'main'}"
-    os.environ.setdefault("CAUSEWAY_TEST_EMBEDDED", "".join(n for n in ("DATABASE_URL", "REDIS_URL") if not os.environ.get(n)))
+    os.environ.setdefault(
+        "CAUSEWAY_TEST_EMBEDDED", "".join(n for n in ("DATABASE_URL", "REDIS_URL") if not os.environ.get(n))
+    )
     return Path(os.environ["CAUSEWAY_HOME"])
 
 

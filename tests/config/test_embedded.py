@@ -6,7 +6,6 @@ import stat
 import subprocess
 import sys
 import threading
-from pathlib import Path
 
 import psycopg
 import pytest
@@ -103,7 +102,8 @@ def test_an_interrupted_initdb_leaves_nothing(servers):
 def test_two_starts_at_once_make_one_server(servers):
     started = []
     threads = [
-        threading.Thread(target=lambda: started.append(Embedded(servers.home, durable=False).start_postgres())) for _ in range(3)
+        threading.Thread(target=lambda: started.append(Embedded(servers.home, durable=False).start_postgres()))
+        for _ in range(3)
     ]
     for thread in threads:
         thread.start()

@@ -84,7 +84,9 @@ def test_application_uses_what_the_owner_makes_and_makes_nothing(cluster):
 
 def test_application_may_become_the_tenant_and_has_nothing_of_it_before(cluster):
     cluster.ensure()
-    cluster.run("owner", "CREATE TABLE thing (n int)", "REVOKE ALL ON thing FROM {app}", "GRANT SELECT ON thing TO {tenant}")
+    cluster.run(
+        "owner", "CREATE TABLE thing (n int)", "REVOKE ALL ON thing FROM {app}", "GRANT SELECT ON thing TO {tenant}"
+    )
     with pytest.raises(errors.InsufficientPrivilege):
         cluster.run("app", "SELECT n FROM thing")
     assert cluster.run("app", "SET ROLE {tenant}", "SELECT n FROM thing") == []
@@ -148,6 +150,13 @@ def test_a_missing_database_that_may_not_be_made_is_named(cluster):
 
 
 def test_dsn_of_a_django_database():
-    database = {"NAME": "d", "USER": "u", "PASSWORD": "p w", "HOST": "h", "PORT": 1, "OPTIONS": {"sslmode": "require", "pool": {}}}
+    database = {
+        "NAME": "d",
+        "USER": "u",
+        "PASSWORD": "p w",
+        "HOST": "h",
+        "PORT": 1,
+        "OPTIONS": {"sslmode": "require", "pool": {}},
+    }
     found = conninfo_to_dict(dsn_of(database))
     assert found == {"dbname": "d", "user": "u", "password": "p w", "host": "h", "port": "1", "sslmode": "require"}

@@ -88,7 +88,9 @@ def test_patience_returns_after_a_healthy_while(supervisor, screen):
 
 
 def test_a_child_killed_by_force_comes_back_and_its_own_children_go(supervisor, screen):
-    program = f"import subprocess, time; print('grandchild', subprocess.Popen({FOREVER!r}).pid, flush=True); time.sleep(60)"
+    program = (
+        f"import subprocess, time; print('grandchild', subprocess.Popen({FOREVER!r}).pid, flush=True); time.sleep(60)"
+    )
     with supervisor:
         child = supervisor.child("parent", [sys.executable, "-c", program])
         run_until(supervisor, has_said(screen, "up"))
@@ -174,7 +176,8 @@ def test_one_that_is_stopping_is_waited_for(supervisor, tmp_path):
     """)
     (tmp_path / "run").mkdir()
     holder = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE)
-    assert holder.stdout and holder.stdout.readline()
+    assert holder.stdout
+    assert holder.stdout.readline()
     with supervisor:
         assert holder.wait(5) == 0
     holder.stdout.close()
@@ -191,7 +194,8 @@ def test_orphans_of_a_killed_supervisor_are_reaped(tmp_path, supervisor, screen)
             supervisor.run()
     """)
     first = subprocess.Popen([sys.executable, "-c", program], cwd=BASE_DIR, stdout=subprocess.PIPE, text=True)
-    assert first.stdout and "up" in first.stdout.readline()
+    assert first.stdout
+    assert "up" in first.stdout.readline()
     first.kill()
     first.wait()
     first.stdout.close()
@@ -217,7 +221,7 @@ def test_it_ends_with_its_parent_if_told_to(tmp_path):
     """)
     shell = subprocess.Popen(["/bin/sh", "-c", '"$0" -c "$1"; true', sys.executable, program], cwd=BASE_DIR)
     screen = tmp_path / "screen"
-    assert wait_until(lambda: screen.exists() and "up" in screen.read_text(), 10)
+    assert wait_until(lambda: "up" in (screen.read_text() if screen.exists() else ""), 10)
     shell.kill()
     shell.wait()
     assert wait_until(lambda: "over" in screen.read_text(), 10)
@@ -249,7 +253,8 @@ def test_taken_ports_are_named_with_their_variables():
         with pytest.raises(Refused) as refused:
             refuse_taken_ports(ports)
     first, second = str(refused.value).splitlines()
-    assert f"Port {ports['PORT'][1]} is taken" in first and "set PORT" in first
+    assert f"Port {ports['PORT'][1]} is taken" in first
+    assert "set PORT" in first
     assert "set SIMULATOR_PORT" in second
     refuse_taken_ports(ports)
 

@@ -33,11 +33,15 @@ WORKER = [*CELERY, "worker", "--without-gossip", "--without-mingle"]
 class Command(BaseCommand):
     """Servers, roles, migrations, simulators, web, workers, clock: in order of readiness, and stopped in reverse."""
 
-    help = "Run all of Causeway: what it needs is started first, what crashes is started again, Ctrl-C stops everything."
+    help = (
+        "Run all of Causeway: what it needs is started first, what crashes is started again, Ctrl-C stops everything."
+    )
     requires_system_checks: list[str] = []  # they run below, where their findings can be shown readably
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--follow-parent", action="store_true", help="stop when the process that started this one ends")
+        parser.add_argument(
+            "--follow-parent", action="store_true", help="stop when the process that started this one ends"
+        )
 
     def handle(self, *_args: Any, follow_parent: bool, **_options: Any) -> None:
         console = Console(sys.stdout)
@@ -60,6 +64,7 @@ class Start:
         self.supervisor, self.console = supervisor, console
         self.home: Path = settings.CAUSEWAY_HOME
         self.began = time.monotonic()
+        self.people: list[dict[str, str]] = []
 
     def everything(self) -> None:
         self.refuse_taken_ports()
@@ -90,7 +95,9 @@ class Start:
             )
         if settings.IS_EMBEDDED_VALKEY:
             servers = settings.EMBEDDED
-            self.supervisor.server(Server("valkey", servers.start_valkey, lambda: servers.valkey_pid, servers.stop_valkey))
+            self.supervisor.server(
+                Server("valkey", servers.start_valkey, lambda: servers.valkey_pid, servers.stop_valkey)
+            )
 
     def check(self) -> None:
         """Show what the system checks find, a sentence each. Raises Refused where one is an error."""
@@ -108,11 +115,17 @@ class Start:
         else:
             dsn = dsn_of(settings.DATABASES["owner"])
             self.wait_for_database(dsn)
-        ensure_roles(dsn, settings.DATABASE_ROLES, database=database["NAME"], passwords={"app": database.get("PASSWORD")})
+        ensure_roles(
+            dsn, settings.DATABASE_ROLES, database=database["NAME"], passwords={"app": database.get("PASSWORD", "")}
+        )
         output = StringIO()
         call_command("migrate", interactive=False, stdout=output, no_color=True)
         applied = [line.strip() for line in output.getvalue().splitlines() if line.rstrip().endswith(" OK")]
-        self.console.say(f"The database is up to date ({len(applied)} migrations applied)." if applied else "The database is up to date.")
+        self.console.say(
+            f"The database is up to date ({len(applied)} migrations applied)."
+            if applied
+            else "The database is up to date."
+        )
 
     def wait_for_database(self, dsn: str) -> None:
         deadline = time.monotonic() + DATABASE_LIMIT_S
@@ -138,7 +151,8 @@ class Start:
         user = bootstrap("demo", words["USER_PASSWORD"], "owner")
         operator = bootstrap("operator", words["OPERATOR_PASSWORD"], "operator", "--staff")
         connections.close_all()
-        self.people = {
+        self.people = [user, operator]
+        demo = {
             "url": settings.PUBLIC_URL,
             "simulator_url": settings.SIMULATOR_URL,
             "workspace": "demo",
@@ -146,7 +160,7 @@ class Start:
             "operator": operator,
             "jobs_secret": settings.JOBS_SECRET,
         }
-        write_privately(self.home / "demo.json", json.dumps(self.people, indent=2) + "\n")
+        write_privately(self.home / "demo.json", json.dumps(demo, indent=2) + "\n")
 
     def start_simulators(self) -> None:
         if not settings.DEMO:
@@ -191,9 +205,9 @@ class Start:
             f"  Console   {url}/admin/",
             f"  API       {url}/api/docs/",
         ]
-        if settings.DEMO:
-            lines += ["", *(f"  Login     {who['username']} / {who['password']}" for who in (self.people["user"], self.people["operator"]))]
-            lines += ["", f"  The same with tokens: {self.home / 'demo.json'}"]
+        if self.people:
+            logins = [f"  Login     {person['username']} / {person['password']}" for person in self.people]
+            lines += ["", *logins, "", f"  The same with tokens: {self.home / 'demo.json'}"]
         self.console.say("\n".join([*lines, "", "Ctrl-C stops everything.", ""]).replace("\n\n", "\n \n"))
 
 
@@ -201,7 +215,17 @@ def bootstrap(username: str, password: str, role: str, *flags: str) -> dict[str,
     """A login of the demo workspace, made or found, with a fresh token."""
     output = StringIO()
     call_command(
-        "bootstrap", "--username", username, "--password", password, "--workspace", "demo", "--role", role, *flags, stdout=output
+        "bootstrap",
+        "--username",
+        username,
+        "--password",
+        password,
+        "--workspace",
+        "demo",
+        "--role",
+        role,
+        *flags,
+        stdout=output,
     )
     return {"username": username, "password": password, "token": json.loads(output.getvalue())["token"]}
 
@@ -216,9 +240,10 @@ def write_privately(file: Path, text: str) -> None:
 
 def is_answering(host: str, port: int, path: str) -> bool:
     """Whether a GET answers 200."""
-    with contextlib.suppress(OSError, http.client.HTTPException), contextlib.closing(
-        http.client.HTTPConnection(host, port, timeout=5)
-    ) as connection:
+    with (
+        contextlib.suppress(OSError, http.client.HTTPException),
+        contextlib.closing(http.client.HTTPConnection(host, port, timeout=5)) as connection,
+    ):
         connection.request("GET", path, headers={"Host": f"127.0.0.1:{port}"})
         return connection.getresponse().status == 200
     return False

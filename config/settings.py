@@ -51,6 +51,7 @@ X_FRAME_OPTIONS = "DENY"
 # --- applications ----------------------------------------------------------------------------------------------------
 INSTALLED_APPS = [
     "unfold",
+    "unfold.contrib.filters",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -275,11 +276,33 @@ from config.logs import configuration
 
 LOGGING = configuration(level=LOG_LEVEL, form=LOG_FORMAT)
 
+# --- console ---------------------------------------------------------------------------------------------------------
 UNFOLD = {
     "SITE_TITLE": "Causeway",
     "SITE_HEADER": "Causeway",
     "SITE_SUBHEADER": "Operations console",
-    "SITE_SYMBOL": "account_balance",
-    "SHOW_HISTORY": False,
+    "SITE_SYMBOL": "hub",
+    "SITE_URL": None,
+    "SHOW_HISTORY": True,
     "SHOW_VIEW_ON_SITE": False,
+    "ENVIRONMENT": "config.console.environment",
+    "DASHBOARD_CALLBACK": "diagnostics.home.context",
+    "STYLES": ["config.console.stylesheet"],
+    "SCRIPTS": ["config.console.script"],
+    "SIDEBAR": {"show_search": False, "show_all_applications": False, "navigation": "config.console.navigation"},
+    "COLORS": {  # one accent, a calm indigo; red, amber, green, blue and violet mean states
+        "primary": {
+            "50": "oklch(96.2% .018 272.314)",
+            "100": "oklch(93% .034 272.788)",
+            "200": "oklch(87% .065 274.039)",
+            "300": "oklch(78.5% .115 274.713)",
+            "400": "oklch(67.3% .182 276.935)",
+            "500": "oklch(58.5% .233 277.117)",
+            "600": "oklch(51.1% .262 276.966)",
+            "700": "oklch(45.7% .24 277.023)",
+            "800": "oklch(39.8% .195 277.366)",
+            "900": "oklch(35.9% .144 278.697)",
+            "950": "oklch(25.7% .09 281.288)",
+        },
+    },
 }

@@ -1,0 +1,109 @@
+"""One vocabulary of states: the same word, tone and icon in lists, pages, answers and mails.
+
+Pure words: nothing here knows a model. Keys are the stored values, plus those that follow from several fields
+(`late`, `syncing`, …). Icons are names of Material Symbols. Red is only for what a person must act on.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Tone(StrEnum):
+    GREEN = "green"
+    AMBER = "amber"
+    RED = "red"
+    BLUE = "blue"
+    VIOLET = "violet"
+    GREY = "grey"
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """How one state is shown. Colour never carries the meaning alone: the word and the icon are always there."""
+
+    word: str
+    tone: Tone
+    icon: str
+    needs_person: bool = False
+
+
+_GREEN, _AMBER, _RED, _BLUE, _VIOLET, _GREY = Tone
+
+CONNECTION = {
+    "draft": State("Draft", _GREY, "edit"),
+    "verified": State("Verified", _BLUE, "verified"),
+    "active": State("Healthy", _GREEN, "check_circle"),
+    "late": State("Late", _AMBER, "schedule"),
+    "syncing": State("Syncing", _BLUE, "sync"),
+    "needs_reauth": State("Needs you", _AMBER, "key", needs_person=True),
+    "failed": State("Failing", _RED, "cancel", needs_person=True),
+    "paused": State("Paused", _GREY, "pause_circle"),
+    "pending_cleanup": State("Leaving soon", _AMBER, "hourglass_empty", needs_person=True),
+    "disconnecting": State("Disconnecting", _GREY, "link_off"),
+    "disconnected": State("Disconnected", _GREY, "link_off"),
+}
+RUN = {
+    "queued": State("Waiting", _BLUE, "radio_button_unchecked"),
+    "running": State("Syncing", _BLUE, "sync"),
+    "awaiting_approval": State("Needs approval", _VIOLET, "checklist", needs_person=True),
+    "succeeded": State("Succeeded", _GREEN, "check_circle"),
+    "partial": State("Succeeded in part", _AMBER, "rule", needs_person=True),
+    "failed": State("Failed", _RED, "cancel", needs_person=True),
+    "cancelled": State("Cancelled", _GREY, "block"),
+}
+FAILED_RECORD = {
+    "open": State("Open", _RED, "cancel", needs_person=True),
+    "resolved": State("Resolved", _GREEN, "check_circle"),
+}
+TRANSACTION = {
+    "posted": State("Posted", _GREEN, "check_circle"),
+    "pending": State("Pending", _BLUE, "schedule"),
+    "removed": State("Removed by the bank", _GREY, "delete"),
+}
+ACCOUNT = {
+    "active": State("Shared", _GREEN, "check_circle"),
+    "missing": State("No longer shared", _AMBER, "help"),
+    "archived": State("Removed by its owner", _GREY, "delete"),
+}
+LINK = {
+    "open": State("Waiting for the person", _BLUE, "radio_button_unchecked"),
+    "finished": State("Finished", _GREEN, "check_circle"),
+    "exited": State("Left without connecting", _GREY, "logout"),
+    "expired": State("Expired", _GREY, "timer_off"),
+    "failed": State("Failed", _RED, "cancel", needs_person=True),
+}
+EXCHANGE = {
+    "started": State("Started", _BLUE, "sync"),
+    "completed": State("Completed", _GREEN, "check_circle"),
+    "refused": State("Refused by Plaid", _AMBER, "block"),
+    "unknown": State("Outcome unknown", _RED, "help", needs_person=True),
+}
+TOKEN = {
+    "valid": State("Valid", _GREEN, "check_circle"),
+    "expired": State("Expired", _GREY, "timer_off"),
+    "revoked": State("Revoked", _GREY, "block"),
+}
+WEBHOOK = {
+    "received": State("Waiting", _BLUE, "radio_button_unchecked"),
+    "processed": State("Processed", _GREEN, "check_circle"),
+    "ignored": State("Ignored", _GREY, "do_not_disturb_on"),
+    "failed": State("Failed", _RED, "cancel", needs_person=True),
+}
+ERROR = {
+    "ours": State("Ours to mend", _RED, "bug_report", needs_person=True),
+    "theirs": State("The caller's", _GREY, "person"),
+}
+OVERALL = {
+    "well": State("All is well", _GREEN, "check_circle"),
+    "attention": State("Something needs a person", _AMBER, "notifications"),
+    "empty": State("Nothing is connected yet", _GREY, "hub"),
+}
+ENVIRONMENT = {
+    "sandbox": State("Sandbox", _VIOLET, "science"),
+    "production": State("Production", _GREY, "public"),
+}
+
+
+def state(vocabulary: dict[str, State], key: str) -> State:
+    """The state of this stored value; one that nobody has worded yet shows itself."""
+    return vocabulary.get(key) or State(key.replace("_", " ").capitalize() or "–", _GREY, "help")

@@ -1,8 +1,9 @@
 """Whether this installation can do its work: each part asked at once, none waited for longer than the limit."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from typing import cast
 
 import psycopg
 import structlog
@@ -52,7 +53,8 @@ def _answer(name: str, answer: Future[list[Check]]) -> list[Check]:
 def _database() -> list[Check]:
     """A connection of its own: the pool of this process may be busy while the database is well."""
     try:
-        with psycopg.connect(dsn_of(settings.DATABASES["default"]), connect_timeout=2, autocommit=True) as connection:
+        dsn = dsn_of(cast(Mapping[str, object], settings.DATABASES["default"]))
+        with psycopg.connect(dsn, connect_timeout=2, autocommit=True) as connection:
             connection.execute("SELECT FROM django_migrations LIMIT 1")
     except psycopg.errors.UndefinedTable:
         return [Check("database", "The database has no tables yet: run manage.py migrate --database owner.")]

@@ -6,14 +6,14 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
+from connections.ids import uuid7
 from connections.models import Connection, Workspace
 from connections.models.connection import Environment, Provider
-from connections.tenancy import TenantModel
 
 REMATCH_FOR = timedelta(minutes=15)  # news of an Item may overtake the exchange that makes it ours
 
 
-class WebhookEvent(TenantModel):
+class WebhookEvent(models.Model):
     """One distinct message of a provider, verified, and what became of it.
 
     Providers repeat themselves, and identical bytes can be true news. So a message has one row (`dedupe_key`): while
@@ -26,6 +26,7 @@ class WebhookEvent(TenantModel):
         IGNORED = "ignored", "Ignored"
         FAILED = "failed", "Failed"
 
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     workspace = models.ForeignKey(
         Workspace,
         on_delete=models.PROTECT,

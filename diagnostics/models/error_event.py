@@ -3,13 +3,14 @@
 from django.conf import settings
 from django.db import models
 
+from connections.ids import uuid7
 from connections.models import Connection, Workspace
-from connections.tenancy import TenantModel
 
 
-class ErrorEvent(TenantModel):
+class ErrorEvent(models.Model):
     """One error that somebody met: an API answer of 400 or above, or a task that failed. Scrubbed; kept for 30 days."""
 
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     # Errors before a workspace is known (sign-in, receivers, tasks) belong to none: only the console sees those.
     workspace = models.ForeignKey(Workspace, on_delete=models.CASCADE, null=True, blank=True, related_name="+")
     correlation_id = models.CharField(max_length=128, db_index=True)

@@ -105,9 +105,13 @@ def _record(error: BaseException, *, key: tuple[str, ...], per_minute: int, stat
         event.save(force_insert=True)
 
 
-def _is_database_away(error: BaseException) -> bool:
-    """Refused, timed out or cut off: then no SQLSTATE came with the error."""
-    return isinstance(error, OperationalError | InterfaceError) and getattr(error.__cause__, "sqlstate", None) is None
+def _is_database_away(error: BaseException | None) -> bool:
+    """Refused, timed out or cut off, somewhere down the chain of causes: then no SQLSTATE came with the error."""
+    while error is not None:
+        if isinstance(error, OperationalError | InterfaceError):
+            return getattr(error.__cause__, "sqlstate", None) is None
+        error = error.__cause__
+    return False
 
 
 def _count_unrecorded(key: tuple[str, ...]) -> None:

@@ -1,0 +1,34 @@
+"""Wake-up calls for whoever processes the inbox. Each may come twice, late, or never: the rows decide what happens."""
+
+import time
+from uuid import UUID
+
+from celery import shared_task
+
+from webhooks import services
+
+LIMIT_S = 30  # then the next tick goes on
+
+
+@shared_task
+def process(event_id: str) -> None:
+    """Process one event, if it waits and nobody else does."""
+    _process(UUID(event_id))
+
+
+@shared_task
+def sweep() -> None:
+    """Process whatever waits. An idle tick is one query."""
+    deadline = time.monotonic() + LIMIT_S
+    while due := services.events_due():
+        for event_id in due:
+            if time.monotonic() > deadline:
+                return
+            _process(event_id)
+
+
+def _process(event_id: UUID) -> None:
+    try:
+        services.event_process(event_id)
+    except Exception as error:  # noqa: BLE001 - one event that cannot be processed must not keep the others waiting
+        services.event_failed(event_id, error)

@@ -1,0 +1,77 @@
+"""Where providers deliver. Verify, keep, answer; the work itself comes afterwards."""
+
+from django.core.exceptions import RequestDataTooBig
+from django.db import DatabaseError
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.http import require_POST
+
+from config import correlation
+from config.problems import problem_response
+from connections.errors import CausewayError, TemporaryError
+from connections.providers.plaid import webhooks as plaid_webhooks
+from connections.waking import wake
+from webhooks import inbox
+
+DRAIN_LIMIT = 8 * 1024 * 1024
+RETRY_AFTER_S = 30
+
+
+class KeptResponse(JsonResponse):
+    """200 for a webhook that is in the database. Whoever does the work is woken once the answer is on its way."""
+
+    def __init__(self, receipt: inbox.Receipt) -> None:
+        super().__init__({"id": str(receipt.event_id), "status": "received" if receipt.is_news else "duplicate"})
+        self._task = _task_for(receipt)
+        self._correlation_id = correlation.current()
+
+    def close(self) -> None:
+        task, self._task = self._task, ""
+        if task:
+            with correlation.bound(self._correlation_id):
+                wake(task)
+        super().close()
+
+
+def _task_for(receipt: inbox.Receipt) -> str:
+    if receipt.is_dirty:
+        return "sync.tasks.dispatch"
+    return "webhooks.tasks.sweep" if receipt.is_news and receipt.is_waiting else ""
+
+
+@csrf_exempt
+@require_POST
+def plaid(request: HttpRequest) -> HttpResponse:
+    """200: it is in the database. 401: not Plaid's, and not kept. 413: too large. 503: cannot be verified or kept now."""
+    try:
+        raw = _body(request)
+        verified = plaid_webhooks.check_signature(request.headers, raw)
+        event = plaid_webhooks.parse(raw)
+        return KeptResponse(inbox.receive(raw=raw, headers=request.headers, verified=verified, event=event))
+    except (CausewayError, RequestDataTooBig) as error:
+        return problem_response(request, error)
+    except DatabaseError as error:
+        return problem_response(request, _not_kept(error))
+
+
+def _body(request: HttpRequest) -> bytes:
+    """The raw bytes. Raises RequestDataTooBig, once the sender can read its answer: it may still be sending."""
+    try:
+        return request.body
+    except RequestDataTooBig:
+        left = DRAIN_LIMIT
+        while left > 0 and (chunk := request.read(min(left, 65_536))):
+            left -= len(chunk)
+        raise
+
+
+def _not_kept(error: DatabaseError) -> TemporaryError:
+    """The provider sends it again."""
+    made = TemporaryError(
+        "The webhook could not be kept; send it again.",
+        code="not_ready",
+        retry_after_s=RETRY_AFTER_S,
+        operator_detail=f"{type(error).__name__} while keeping a webhook",
+    )
+    made.__cause__ = error
+    return made

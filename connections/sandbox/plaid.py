@@ -18,7 +18,7 @@ from .plaid_clock import Clock
 from .plaid_errors import PlaidError
 from .plaid_items import Item
 from .plaid_webhooks import Courier
-from .plaid_world import ENVIRONMENT, World
+from .plaid_world import World
 from .wire import Request, Response, hang_up, send_truncated, stopping
 
 LOG_LENGTH = 5000
@@ -224,6 +224,3 @@ def _edited(body: bytes, field: list[str], options: dict[str, Any], kind: str) -
 
     walk(shown, field)
     return exact.dumps(shown)
-
-
-__all__ = ["ENVIRONMENT", "PlaidSimulator"]

@@ -11,7 +11,7 @@ from typing import Any
 
 from . import exact
 from .plaid_data import money_text
-from .plaid_items import Item, Row
+from .plaid_items import Account, Item, Row
 
 Op = dict[str, Any]
 OPS = ("add", "modify", "remove", "post", "re_add", "raw_fragment")
@@ -25,7 +25,7 @@ class Changes:
         self.on = on
         self.ops: list[Op] = []
         self.ids: list[str] = []
-        self._next = item.next_index
+        self.next_index = item.next_index
         self._new: dict[str, int] = {}
 
     def resolve(self, op: Op) -> None:
@@ -37,8 +37,8 @@ class Changes:
 
     def add(self, fields: dict[str, Any], *, origin: int | None = None, **more: Any) -> str:
         """A new row: what `origin` (default: the row's own number) generates, overridden by `fields`."""
-        index = self._next
-        self._next += 1
+        index = self.next_index
+        self.next_index += 1
         on = fields.get("date", self.on.isoformat())
         authorized = {"authorized_date": on, "authorized_datetime": f"{on}T00:00:00Z"}
         fields = {"date": on, "pending": False} | authorized | fields
@@ -117,7 +117,7 @@ class Changes:
 
     def _raw_fragment(self, op: Op) -> None:
         text = op["json"]
-        transaction_id = op.get("transaction_id") or self.item.data.id_of(self._next)
+        transaction_id = op.get("transaction_id") or self.item.data.id_of(self.next_index)
         account_id = op.get("account_id") or self.item.open_accounts[0].account_id
         text = text.replace("__TRANSACTION_ID__", transaction_id).replace("__ACCOUNT_ID__", account_id)
         self.add({"transaction_id": transaction_id, "account_id": account_id}, text=text)
@@ -212,6 +212,9 @@ def live_a_while(item: Item, on: dt.date) -> Changes:
         changes.add(fields, origin=facts.row)
     for _turn in range(rng.randint(1, 3)):
         changes.add(_fresh(item, changes, is_pending=item.bank.pendings))
+    for account in item.open_accounts:
+        if units := _evened(account):
+            changes.add(_transfer(account, units))
     return changes
 
 
@@ -231,9 +234,44 @@ def refresh_dynamic(item: Item, on: dt.date) -> Changes:
     return changes
 
 
+def _evened(account: Account) -> int:
+    """What must move so that the account stays plausible: money in where it runs dry, a card paid before its limit."""
+    enough = 500_000_000 if account.currency.exponent == 8 else 250_000
+    if account.type == "depository" and account.current < enough // 10:
+        return -enough
+    if account.type == "credit" and account.limit and account.current > account.limit * 6 // 10:
+        return -account.current // 2
+    return 0
+
+
+def _transfer(account: Account, units: int) -> dict[str, Any]:
+    primary = "TRANSFER_IN" if account.type == "depository" else "LOAN_PAYMENTS"
+    detail = "TRANSFER_IN_ACCOUNT_TRANSFER" if account.type == "depository" else "LOAN_PAYMENTS_CREDIT_CARD_PAYMENT"
+    nobody = dict.fromkeys(("merchant_name", "merchant_entity_id", "merchant_category_code", "logo_url", "website"))
+    return nobody | {
+        "account_id": account.account_id,
+        "amount": Decimal(money_text(units, account.currency.exponent)),
+        "name": "TRANSFER RECEIVED" if account.type == "depository" else "PAYMENT RECEIVED - THANK YOU",
+        "counterparties": [],
+        "location": dict.fromkeys(
+            ("address", "city", "country", "lat", "lon", "postal_code", "region", "store_number")
+        ),
+        "payment_channel": "other",
+        "personal_finance_category": {
+            "primary": primary,
+            "detailed": detail,
+            "confidence_level": "HIGH",
+            "version": "v2",
+        },
+        "personal_finance_category_icon_url": f"https://icons.merchants.example/PFC_{primary}.png",
+        "transaction_code": "transfer",
+        "transaction_type": "special",
+    }
+
+
 def _fresh(item: Item, changes: Changes, *, is_pending: bool) -> dict[str, Any]:
     """A new row in the account its number draws, so that amount and currency belong together."""
-    account_id = item._drawn_accounts[item.data.account_of(changes._next)]
+    account_id = item.drawn_accounts[item.data.account_of(changes.next_index)]
     if not item.account(account_id).is_open:
         account_id = item.open_accounts[0].account_id
     return {"pending": is_pending, "account_id": account_id}

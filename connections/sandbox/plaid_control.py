@@ -276,6 +276,10 @@ class Control:
             rows, following = item.live_facts(after, limit)
             return {"total": item.log.live, "transactions": rows, "next": following, "head": item.log.head}
 
+    def post_item_public_token(self, item: Item) -> dict[str, Any]:
+        """Another public token of an Item that is linked already, as a re-link gives one."""
+        return {"public_token": self.world.public_token(item)}
+
     def post_item_advance(self, item: Item) -> dict[str, Any]:
         return {
             "transaction_ids": self.simulator.clock.tick(item, int(self.body.get("ticks", 1))),

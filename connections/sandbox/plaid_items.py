@@ -173,7 +173,7 @@ class Item:
             self.item_id, self.seed, self.size, self.days, self.anchor_on, self.bank.region, currencies, pendings
         )
         self.initial_from = self._first_within(INITIAL_DAYS)
-        self._drawn_accounts = [account.account_id for account in self.accounts]  # by the generator's numbers
+        self.drawn_accounts = [account.account_id for account in self.accounts]  # by the generator's numbers
         for index in range(self.size - pendings, self.size):
             facts = self.data.facts(index)
             self.accounts[facts.account].pending += facts.units
@@ -218,10 +218,10 @@ class Item:
         """The row as JSON, as it is now."""
         row = self.rows.get(index)
         if row is None:
-            return self.data.text(index, self._drawn_accounts).encode()
+            return self.data.text(index, self.drawn_accounts).encode()
         if row.text is not None:
             return row.text.encode("utf-8", "surrogatepass")
-        shown = exact.parse(self.data.text(row.origin, self._drawn_accounts))
+        shown = exact.parse(self.data.text(row.origin, self.drawn_accounts))
         shown["transaction_id"] = self.data.id_of(index)
         shown.update(row.fields)
         shown.update((name, orjson.Fragment(text)) for name, text in row.raw.items())
@@ -232,9 +232,9 @@ class Item:
     def account_id_of(self, index: int) -> str:
         row = self.rows.get(index)
         if row is None:
-            return self._drawn_accounts[self.data.account_of(index)]
+            return self.drawn_accounts[self.data.account_of(index)]
         given = row.fields.get("account_id")
-        return given if isinstance(given, str) else self._drawn_accounts[self.data.account_of(row.origin)]
+        return given if isinstance(given, str) else self.drawn_accounts[self.data.account_of(row.origin)]
 
     def is_pending(self, index: int) -> bool:
         row = self.rows.get(index)

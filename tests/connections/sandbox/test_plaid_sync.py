@@ -9,7 +9,7 @@ from decimal import Decimal
 import orjson
 import pytest
 
-from .conftest import Item, Simulator, applied
+from .conftest import Simulator, applied
 
 MUTATION = "TRANSACTIONS_ERROR/TRANSACTIONS_SYNC_MUTATION_DURING_PAGINATION"
 CURSOR_ERROR = "INVALID_REQUEST/INVALID_FIELD"
@@ -335,7 +335,17 @@ def test_closed_account_vanishes_and_its_rows_stay(simulator: Simulator):
     assert len(item.page()["added"]) == 20
 
 
-def test_typed_helper_items_are_independent(simulator: Simulator):
+def test_items_share_no_ids(simulator: Simulator):
     one, two = simulator.item(), simulator.item()
     assert not set(one.truth()) & set(two.truth())
-    assert isinstance(one, Item)
+    assert not set(one.account_ids) & set(two.account_ids)
+
+
+@pytest.mark.parametrize("institution_id", ["ins_109508", "ins_910005", "ins_910006"])
+def test_long_life_keeps_balances_plausible(simulator: Simulator, institution_id: str):
+    item = simulator.item(institution_id=institution_id)
+    simulator.control(f"items/{item.item_id}/advance", ticks=150)
+    accounts = simulator.ok("/accounts/get", access_token=item.token)["accounts"]
+    for balances in (account["balances"] for account in accounts):
+        assert balances["current"] > 0
+        assert balances["limit"] is None or balances["current"] < balances["limit"]

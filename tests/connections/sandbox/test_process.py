@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -155,6 +156,19 @@ def test_life_goes_on_by_itself(tmp_path, receiver: Receiver):
         assert len(still.truth()) == 20
     finally:
         simulator.stop()
+
+
+def test_management_command_becomes_the_simulators(tmp_path):
+    environment = os.environ | {"CAUSEWAY_HOME": str(tmp_path), "SIMULATOR_PORT": "0"}
+    command = [sys.executable, "manage.py", "simulators", "--life-interval-s", "0"]
+    with subprocess.Popen(command, cwd=REPO, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            origin = process.stdout.readline().split()[-1]
+            assert httpx.get(f"{origin}/plaid/_control/seed").json()["client_id"]
+            assert (tmp_path / "simulators" / "plaid.jsonl").exists()
+        finally:
+            process.terminate()
+    assert process.returncode == 0
 
 
 def test_start_needs_no_django_and_imports_nothing_of_ours():

@@ -5,6 +5,8 @@ import sys
 from django.conf import settings
 from django.core.checks import Error, Tags, register
 
+CANNOT_START = 3  # the exit code after which gunicorn gives up; after others it starts its workers again for ever
+
 
 @register(Tags.security)
 def environment_is_complete(app_configs, **_kwargs) -> list[Error]:
@@ -19,4 +21,7 @@ def environment_is_complete(app_configs, **_kwargs) -> list[Error]:
 def refuse_bad_configuration() -> None:
     """End a server process with the same sentences that `manage.py check` prints, instead of a traceback later."""
     if problems := settings.CONFIGURATION_PROBLEMS:
-        sys.exit("Causeway cannot start:\n" + "\n".join(f"  - {problem}" for problem in problems))
+        print(
+            "Causeway cannot start:", *(f"  - {problem}" for problem in problems), sep="\n", file=sys.stderr, flush=True
+        )
+        sys.exit(CANNOT_START)

@@ -14,6 +14,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from uuid import uuid4
 
 import jwt
 import orjson
@@ -199,7 +200,7 @@ class _Keys:
         entry = found.get(_cache_key(*place))
         if not isinstance(entry, dict):
             return False, None
-        if entry["key"] and entry["rotation"] != found.get(_rotation_key(place[0]), 0):
+        if entry["key"] and entry["rotation"] != found.get(_rotation_key(place[0])):
             return False, None
         return True, entry["key"]
 
@@ -212,10 +213,10 @@ class _Keys:
         return key
 
     def _share(self, place: tuple[str, str], key: Json | None) -> None:
-        rotation = cache.get(_rotation_key(place[0]), 0)
+        rotation = cache.get(_rotation_key(place[0]))
         is_new = key is not None and not cache.get(_cache_key(*place))
         if is_new:
-            rotation = int(time.time() * 1000)
+            rotation = uuid4().hex
             cache.set(_rotation_key(place[0]), rotation, timeout=None)
         cache.set(_cache_key(*place), {"key": key, "rotation": rotation}, timeout=KEY_FRESH_S if key else UNKNOWN_KEY_S)
 

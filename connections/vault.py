@@ -40,5 +40,5 @@ def decrypt(token: bytes, *, key_id: str, place: str) -> bytes:
         raise CredentialUnreadable(operator_detail=f"encryption key {key_id!r} is not in ENCRYPTION_KEYS")
     try:
         return AESGCM(key).decrypt(token[:_NONCE_BYTES], token[_NONCE_BYTES:], place.encode())
-    except InvalidTag:
+    except (InvalidTag, ValueError):
         raise CredentialUnreadable(operator_detail=f"ciphertext at {place} does not match its key and place") from None

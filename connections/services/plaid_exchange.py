@@ -50,6 +50,7 @@ def public_token_exchange(
     refuse_other_environment(public_token, environment)
     client = PlaidClient(environment)
     metadata = metadata or {}
+    _refuse_used(user=user, workspace_id=workspace_id, public_token=public_token)
     if not connection and not allow_duplicate:
         _refuse_duplicate(user=user, workspace_id=workspace_id, metadata=metadata)
     exchange = _begin(
@@ -118,40 +119,38 @@ def _begin(
     *, user: User, workspace_id: UUID, public_token: str, environment: str, metadata: Json, link: PlaidLink | None
 ) -> PlaidExchange:
     """The row that makes the token single use here too, committed before the call."""
-    digest = hashlib.sha256(public_token.encode()).hexdigest()
     name = str((metadata.get("institution") or {}).get("name") or "")[:200]
+    mine = {"digest": _digest(public_token), "workspace_id": workspace_id, "user": user}
+    begun = {"status": PlaidExchange.Status.STARTED, "correlation_id": correlation.current()}
     try:
         with transaction.atomic():
             return PlaidExchange.objects.create(
-                workspace_id=workspace_id,
-                user=user,
-                link=link,
-                environment=environment,
-                digest=digest,
-                institution_name=name,
-                correlation_id=correlation.current(),
+                link=link, environment=environment, institution_name=name, **mine, **begun
             )
     except IntegrityError:
-        pass
-    # A token that Plaid refused or never saw may be tried again: the row is taken over, never doubled.
-    retryable = PlaidExchange.objects.filter(
-        digest=digest, workspace_id=workspace_id, user=user, status=PlaidExchange.Status.REFUSED
-    )
-    if retryable.update(
-        status=PlaidExchange.Status.STARTED,
-        started_at=timezone.now(),
-        ended_at=None,
-        error_code="",
-        correlation_id=correlation.current(),
-    ):
-        return PlaidExchange.objects.get(digest=digest)
-    earlier = PlaidExchange.objects.filter(digest=digest, workspace_id=workspace_id, user=user).first()
-    if earlier and earlier.status == PlaidExchange.Status.UNKNOWN:
+        # A token that Plaid refused may be tried again: the row is taken over, never doubled.
+        refused = PlaidExchange.objects.filter(status=PlaidExchange.Status.REFUSED, **mine)
+        if refused.update(started_at=timezone.now(), ended_at=None, error_code="", **begun):
+            return PlaidExchange.objects.get(**mine)
+        _refuse_used(user=user, workspace_id=workspace_id, public_token=public_token)
+        raise Conflict(code="public_token_used") from None  # by somebody whose rows are not ours to see
+
+
+def _refuse_used(*, user: User, workspace_id: UUID, public_token: str) -> None:
+    """Raise what became of this token's exchange, where it was begun before and not refused."""
+    earlier = PlaidExchange.objects.filter(digest=_digest(public_token), workspace_id=workspace_id, user=user).first()
+    if earlier is None or earlier.status == PlaidExchange.Status.REFUSED:
+        return
+    if earlier.status == PlaidExchange.Status.UNKNOWN:
         raise OutcomeUnknown(provider="plaid")
-    if earlier and earlier.status == PlaidExchange.Status.STARTED:
+    if earlier.status == PlaidExchange.Status.STARTED:
         raise Conflict(code="exchange_in_progress")
-    extra = {"connection_id": str(earlier.connection_id)} if earlier and earlier.connection_id else {}
+    extra = {"connection_id": str(earlier.connection_id)} if earlier.connection_id else {}
     raise Conflict(code="public_token_used", extra=extra)
+
+
+def _digest(public_token: str) -> str:
+    return hashlib.sha256(public_token.encode()).hexdigest()
 
 
 def _ended(exchange: PlaidExchange, error: CausewayError) -> CausewayError:

@@ -79,7 +79,14 @@ class Bank:
         """The same from our database, live rows only."""
         rows = Transaction.objects.filter(connection=self.connection, archived=False)
         return {
-            t.external_id: (format(t.amount, "f"), t.iso_currency, t.unofficial_currency, t.date.isoformat(), t.name, t.pending)
+            t.external_id: (
+                format(t.amount, "f"),
+                t.iso_currency,
+                t.unofficial_currency,
+                t.date.isoformat(),
+                t.name,
+                t.pending,
+            )
             for t in rows.defer("raw_json").iterator()
         }
 

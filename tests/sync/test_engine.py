@@ -49,7 +49,9 @@ def test_a_sync_without_news_costs_one_call_and_four_statements(bank, simulator)
     with CaptureQueriesContext(database) as queries:
         assert bank.turn() == Outcome.SYNCED
     statements = [q["sql"] for q in queries if not q["sql"].startswith(("BEGIN", "COMMIT", "SAVEPOINT", "RELEASE"))]
-    statements = [sql for sql in statements if 'FROM "connections_plaiditem" WHERE' not in sql]  # the helper's own look-up
+    statements = [
+        sql for sql in statements if 'FROM "connections_plaiditem" WHERE' not in sql
+    ]  # the helper's own look-up
     assert len(statements) <= 4, statements
     assert [row["path"] for row in simulator.control("GET", f"log?after={seen}")["requests"]] == ["/transactions/sync"]
     assert ledger(bank.run) == {}
@@ -260,7 +262,9 @@ def test_accounts_carry_names_and_exact_balances(bank):
     bank.turn()
     accounts = Account.objects.filter(connection=bank.connection)
     assert accounts.count() == 2
-    assert all(account.name and account.balance_current is not None and account.iso_currency == "USD" for account in accounts)
+    assert all(
+        account.name and account.balance_current is not None and account.iso_currency == "USD" for account in accounts
+    )
 
 
 def test_a_renamed_account_stays_one_account(bank):
@@ -459,9 +463,17 @@ def test_login_errors_ask_the_owner_and_a_repair_brings_it_back(bank):
         ("malformed", {}, "provider_malformed"),
         ("hang", {"seconds": 5}, "provider_timeout"),
         ("reset", {}, "provider_unavailable"),
-        ("error", {"status": 500, "error_type": "API_ERROR", "error_code": "INTERNAL_SERVER_ERROR"}, "provider_unavailable"),
+        (
+            "error",
+            {"status": 500, "error_type": "API_ERROR", "error_code": "INTERNAL_SERVER_ERROR"},
+            "provider_unavailable",
+        ),
         ("error", {"status": 400, "error_type": "NEW_TYPE", "error_code": "NEVER_SEEN"}, "provider_error"),
-        ("error", {"status": 400, "error_type": "INSTITUTION_ERROR", "error_code": "INSTITUTION_DOWN"}, "bank_unavailable"),
+        (
+            "error",
+            {"status": 400, "error_type": "INSTITUTION_ERROR", "error_code": "INSTITUTION_DOWN"},
+            "bank_unavailable",
+        ),
     ],
 )
 def test_a_provider_in_trouble_loses_nothing_and_is_tried_again(bank, settings, kind, options, code):

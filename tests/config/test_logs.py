@@ -1,0 +1,85 @@
+"""No secret reaches a log line, and every line can be followed."""
+
+import json
+import logging
+import subprocess
+import sys
+
+import pytest
+
+from config import correlation
+from config.logs import HIDDEN, scrub
+
+SECRETS = [
+    "access-sandbox-8ab976e6-64bc-4b38-98f7-731e7a349970",
+    "public-production-abc_def-123",
+    "link-sandbox-33792986-2b9c-4b80-b1f2-518caaac6183",
+    "cwt_Zm9vYmFyYmF6cXV4",
+    "Bearer abc.def-ghi",
+    "eyJhbGciOiJFUzI1NiJ9.eyJpYXQiOjF9.c2ln",
+    "postgres://user:hunter2@db/name",
+    "ck_0123456789abcdef0123456789abcdef01234567",
+]
+
+
+@pytest.mark.parametrize("secret", SECRETS)
+def test_secrets_are_known_by_their_looks(secret):
+    told = scrub(f"it said {secret} and left")
+    assert HIDDEN in told
+    assert secret.removeprefix("Bearer ") not in told
+    assert "hunter2" not in told
+    assert told.startswith("it said ")
+
+
+def test_secrets_are_known_by_their_names_at_any_depth():
+    told = scrub({"a": [{"client_secret": "x", "n": 1}], "password": ["y"], "is_token": True, "name": "Ada"})
+    assert told == {"a": [{"client_secret": HIDDEN, "n": 1}], "password": HIDDEN, "is_token": True, "name": "Ada"}
+
+
+def test_ordinary_words_stay():
+    for text in ("access denied", "public transport", "http://127.0.0.1:8000/api", "link-token"):
+        assert scrub(text) == text
+
+
+def test_a_line_is_json_with_the_correlation_id_and_without_the_secret():
+    code = """
+import logging, logging.config, structlog
+from config.logs import configuration
+from config import correlation
+logging.config.dictConfig(configuration(level="INFO", form="json"))
+with correlation.bound("abc-1"):
+    structlog.get_logger("x").info("hello", access_token="s3cret", note="access-sandbox-1-2")
+    try:
+        raise ValueError("broke with cwt_abcdefgh")
+    except ValueError:
+        logging.getLogger("y").exception("standard library")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30)
+    first, second = map(json.loads, done.stderr.splitlines())
+    assert (first["event"], first["correlation_id"], first["level"]) == ("hello", "abc-1", "info")
+    assert (first["access_token"], first["note"]) == (HIDDEN, HIDDEN)
+    assert second["correlation_id"] == "abc-1"
+    assert "cwt_" not in done.stderr
+    assert "s3cret" not in done.stderr
+
+
+@pytest.mark.parametrize("given", ["abc", "A.b_c-9", "x" * 128])
+def test_a_wellformed_correlation_id_is_kept(given):
+    with correlation.bound(given) as bound:
+        assert bound == given == correlation.current()
+    assert correlation.current() == ""
+
+
+@pytest.mark.parametrize("given", [None, "", "x" * 129, "a b", "a\nb", "é", "<script>"])
+def test_any_other_is_replaced(given):
+    with correlation.bound(given) as bound:
+        assert bound != given
+        assert len(bound) == 32
+
+
+def test_correlation_ids_nest():
+    with correlation.bound("outer"):
+        with correlation.bound("inner"):
+            assert correlation.current() == "inner"
+        assert correlation.current() == "outer"
+    assert logging.getLogger("plaid.rest").getEffectiveLevel() >= logging.WARNING

@@ -1,0 +1,126 @@
+"""The state machine of a connection, and what each class of error does to it."""
+
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+from hypothesis import given
+from hypothesis import strategies as st
+
+from connections import errors
+from connections.errors import Conflict
+from connections.models import Connection
+from connections.models.connection import Status, Wait
+from connections.services import lifecycle
+from connections.services.lifecycle import TRANSITIONS, Event
+
+
+def at(status: str, **fields) -> Connection:
+    return Connection(name="Bank", provider="plaid", status=status, **fields)
+
+
+@given(st.lists(st.sampled_from(list(Event))))
+def test_any_order_of_events_ends_in_a_named_state_and_gone_is_for_ever(events):
+    connection = at(Status.DRAFT)
+    for event in events:
+        was = connection.status
+        moved = lifecycle.apply(connection, event)
+        assert moved == (was in TRANSITIONS[event][0])
+        assert connection.status == (TRANSITIONS[event][1] if moved else was)
+        if was == Status.DISCONNECTED:
+            assert not moved
+        if was == Status.DISCONNECTING:
+            assert connection.status in (Status.DISCONNECTING, Status.DISCONNECTED)
+
+
+@given(st.lists(st.sampled_from(list(Event)), max_size=8), st.sampled_from(list(Event)))
+def test_the_same_event_twice_is_the_same_event_once(events, last):
+    connection = at(Status.ACTIVE)
+    for event in events:
+        lifecycle.apply(connection, event)
+    lifecycle.apply(connection, last)
+    once = connection.status
+    lifecycle.apply(connection, last)
+    assert connection.status == once
+
+
+def test_reauth_stops_without_a_next_attempt():
+    connection = at(Status.ACTIVE, next_attempt_at=timezone.now())
+    lifecycle.record_failure(connection, errors.NeedsReauth(operator_detail="ITEM_LOGIN_REQUIRED access-sandbox-1-2"))
+    assert (connection.status, connection.next_attempt_at) == (Status.NEEDS_REAUTH, None)
+    assert "access-sandbox" not in connection.error_detail
+    assert connection.failure_count == 0
+
+
+def test_the_third_failure_in_a_row_fails_it_and_the_waits_grow(settings):
+    settings.BACKOFF_BASE_S, settings.BACKOFF_MAX_S = 30, 3600
+    connection, waits = at(Status.ACTIVE), []
+    for number in range(1, 9):
+        lifecycle.record_failure(connection, errors.TemporaryError())
+        waits.append((connection.next_attempt_at - timezone.now()).total_seconds())
+        assert connection.status == (Status.ACTIVE if number < 3 else Status.FAILED)
+    assert all(0.79 * 30 * 2**n < wait < 1.21 * 30 * 2**n for n, wait in enumerate(waits[:6]))
+    assert waits[-1] <= 3600 * 1.2
+    assert connection.wait_reason == Wait.BACKOFF
+
+
+def test_a_permanent_failure_fails_at_once():
+    connection = at(Status.ACTIVE)
+    lifecycle.record_failure(connection, errors.PermanentError(code="bank_revoked"))
+    assert (connection.status, connection.error_code) == (Status.FAILED, "bank_revoked")
+    assert connection.next_attempt_at > timezone.now()
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [(errors.RateLimited(retry_after_s=42), Wait.RATE_LIMIT), (errors.Misconfigured(), Wait.CONFIGURATION)],
+)
+def test_waits_that_are_nobodys_failure_count_for_nothing(error, reason):
+    connection = at(Status.ACTIVE)
+    lifecycle.record_failure(connection, error)
+    assert (connection.status, connection.failure_count, connection.wait_reason) == (Status.ACTIVE, 0, reason)
+    assert not lifecycle.clear_backoff(connection)
+
+
+def test_news_ends_a_back_off():
+    connection = at(Status.ACTIVE)
+    lifecycle.record_failure(connection, errors.TemporaryError())
+    assert lifecycle.clear_backoff(connection)
+    assert connection.next_attempt_at is None
+
+
+def test_provider_waits_are_respected_in_a_back_off():
+    connection = at(Status.ACTIVE)
+    lifecycle.record_failure(connection, errors.TemporaryError(code="bank_unavailable", retry_after_s=900))
+    assert connection.next_attempt_at > timezone.now() + timedelta(seconds=890)
+
+
+@pytest.mark.parametrize(
+    ("fields", "code"),
+    [
+        ({"status": Status.PAUSED}, "connection_paused"),
+        ({"status": Status.NEEDS_REAUTH}, "reauth_required"),
+        ({"status": Status.NEEDS_REAUTH, "error_code": "bank_no_accounts"}, "bank_no_accounts"),
+        ({"status": Status.DISCONNECTED}, "connection_not_active"),
+        ({"status": Status.ACTIVE, "wait_reason": "rate_limit"}, "rate_limit_wait"),
+        ({"status": Status.ACTIVE, "wait_reason": "configuration"}, "provider_misconfigured"),
+    ],
+)
+def test_the_reason_why_no_sync_can_start_is_said(fields, code):
+    connection = at(next_attempt_at=timezone.now() + timedelta(minutes=1), **fields)
+    with pytest.raises(Conflict) as caught:
+        lifecycle.refuse_unless_syncable(connection)
+    assert caught.value.code == code
+
+
+@pytest.mark.parametrize("status", [Status.ACTIVE, Status.FAILED, Status.PENDING_CLEANUP])
+def test_a_failing_connection_may_be_tried(status):
+    lifecycle.refuse_unless_syncable(at(status, wait_reason="backoff", next_attempt_at=timezone.now() + timedelta(1)))
+
+
+def test_every_code_has_words_and_a_status():
+    for code, entry in errors.CATALOGUE.items():
+        assert 400 <= entry.status < 600, code
+        assert entry.title and entry.detail.endswith(".") and entry.remediation.endswith((".", '"'))
+    for kind in (errors.CausewayError, *errors.CausewayError.__subclasses__(), *errors.ProviderError.__subclasses__()):
+        assert kind.default_code in errors.CATALOGUE

@@ -5,9 +5,10 @@ from __future__ import annotations
 import random
 import threading
 import time
+import traceback
 from typing import TYPE_CHECKING, Any
 
-from . import plaid_changes
+from . import plaid_life
 from .plaid_errors import PlaidError
 from .plaid_items import HISTORICAL, INITIAL, NOT_READY, Item
 from .plaid_world import ENVIRONMENT, timestamp, today
@@ -49,10 +50,16 @@ class Clock:
 
     def _run(self) -> None:
         while not stopping.wait(STEP_S):
-            for item, ready in self._simulator.world.due():
-                self.arrive(item, ready)
-            if self._life_interval_s > 0:
-                self._live()
+            try:
+                self._step()
+            except Exception:  # noqa: BLE001 - one odd Item must not stop the clock
+                traceback.print_exc()
+
+    def _step(self) -> None:
+        for item, ready in self._simulator.world.due():
+            self.arrive(item, ready)
+        if self._life_interval_s > 0:
+            self._live()
 
     def _live(self) -> None:
         now = time.monotonic()
@@ -85,7 +92,7 @@ class Clock:
         ids: list[str] = []
         for _turn in range(ticks):
             with item.lock:
-                changes = plaid_changes.live_a_while(item, today())
+                changes = plaid_life.live_a_while(item, today())
                 self._simulator.world.change(item, changes, ticks=item.ticks + 1)
                 ids += changes.ids
         self.announce(item)

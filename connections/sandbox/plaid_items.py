@@ -242,6 +242,12 @@ class Item:
             return row.fields["pending"] is True
         return self.data.facts(row.origin if row else index).pending
 
+    def is_wholesome(self, index: int) -> bool:
+        """Whether nobody tampered with the row's JSON or chose its id: life leaves such rows alone."""
+        row = self.rows.get(index)
+        tampered = row is not None and (row.text is not None or row.raw or row.omit)
+        return not tampered and self.id_of(index) not in self.named
+
     def truth(self, index: int) -> dict[str, Any]:
         """The row's facts, for comparing with somebody's copy. `poison`: no database can hold the row as it is sent."""
         text = self.text_of(index)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from . import exact, plaid_changes, plaid_fields
+from . import exact, plaid_changes, plaid_fields, plaid_life
 from .plaid_errors import PlaidError
 from .plaid_institutions import INSTITUTIONS, Institution, logo
 from .plaid_items import NOT_READY, UPDATE_STATUS, Item
@@ -342,7 +342,7 @@ def transactions_refresh(call: Call) -> dict[str, Any]:
         raise PlaidError("PRODUCTS_NOT_SUPPORTED")
     if item.username == "user_transactions_dynamic":
         with item.lock:
-            call.simulator.world.change(item, plaid_changes.refresh_dynamic(item, today()))
+            call.simulator.world.change(item, plaid_life.refresh_dynamic(item, today()))
         call.simulator.clock.announce(item)
     elif item.has_life:
         call.simulator.clock.tick(item)

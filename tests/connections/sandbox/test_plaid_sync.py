@@ -236,6 +236,17 @@ def test_poison_rows_are_sent_verbatim(simulator: Simulator):
     assert [bool(row.get("poison")) for row in item.truth().values()].count(True) == 3
 
 
+def test_life_leaves_tampered_rows_alone(simulator: Simulator):
+    item = simulator.item(transactions=0)
+    made = item.ops(
+        {"op": "raw_fragment", "json": "this is no JSON"},
+        {"op": "add", "transaction": {"amount": None, "pending": True, "transaction_id": "mine"}},
+        {"op": "add", "transaction": {"amount": 1}, "raw": {"amount": '"ten"'}},
+    )
+    simulator.control(f"items/{item.item_id}/advance", ticks=20)
+    assert set(made) <= set(item.truth())
+
+
 def test_rows_look_like_the_real_ones(simulator: Simulator):
     item = simulator.item(transactions=400)
     rows = item.page()["added"]

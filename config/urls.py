@@ -25,6 +25,21 @@ urlpatterns: list[URLPattern | URLResolver] = [
 if find_spec("webhooks.urls"):
     urlpatterns.append(path("", include("webhooks.urls")))
 
+# Views that keep the app role, by route or by everything below one. All others are `WorkspaceView`s: a test walks the table.
+APP_ROLE_ROUTES = (
+    "/api/v1/auth/token",  # nobody is signed in yet
+    "/api/v1/me",  # one person in all their workspaces
+    "/api/auth/token",
+    "/api/me",
+    "/api/schema/",
+    "/api/docs/",
+    "/docs/errors/",
+    "/healthz",
+    "/readyz",
+    "/webhook/",  # the workspace is known only once the message is
+    "/admin/",  # the console sees all workspaces
+)
+
 handler400 = problems.bad_request
 handler403 = problems.permission_denied
 handler404 = problems.page_not_found

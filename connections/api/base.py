@@ -37,6 +37,15 @@ class ApiView(APIView):
 
     http_method_names = ["get", "head", "post", "put", "patch", "delete"]
     pagination_class: ClassVar[type[KeysetPagination] | None] = None
+    anonymous_methods: ClassVar[tuple[str, ...]] = ()  # for these nobody has to be signed in
+
+    def perform_authentication(self, request: Request) -> None:
+        if request.method not in self.anonymous_methods:
+            super().perform_authentication(request)
+
+    def check_permissions(self, request: Request) -> None:
+        if request.method not in self.anonymous_methods:
+            super().check_permissions(request)
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         refuse_unreadable_query(request._request)

@@ -24,16 +24,10 @@ from connections.services.tokens import token_issue, token_revoke
 class TokenView(ApiView):
     """Signing in is the one thing that nobody has to be signed in for."""
 
-    def perform_authentication(self, request: Request) -> None:
-        if request.method != "POST":
-            super().perform_authentication(request)
-
-    def check_permissions(self, request: Request) -> None:
-        if request.method != "POST":
-            super().check_permissions(request)
+    anonymous_methods = ("POST",)
 
     def get_throttles(self) -> list:
-        return [LoginThrottle()] if self.request.method == "POST" else super().get_throttles()
+        return [LoginThrottle()] if self.request.method in self.anonymous_methods else super().get_throttles()
 
     @extend_schema(
         operation_id="token_create",

@@ -1,0 +1,248 @@
+"""POST /webhook/plaid: what is answered, and what is in the database by then."""
+
+import json
+from datetime import timedelta
+
+import pytest
+from django.db import DatabaseError, OperationalError, connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from diagnostics.models import ErrorEvent
+from tests.webhooks.conftest import UPDATES, ended, link
+from webhooks import inbox
+from webhooks.models import WebhookEvent
+
+pytestmark = pytest.mark.django_db
+
+
+# --- kept ---
+def test_verified_webhook_is_kept_and_marks_its_item_dirty(bank, updates, woken, alice):
+    before = timezone.now()
+    event = updates(historical_update_complete=True)
+    assert (bank.dirty_seq, bank.item.last_webhook_at >= before) == (4, True)
+    assert (event.status, event.is_marked, event.deliveries, event.attempts) == ("received", True, 1, 0)
+    assert (event.workspace_id, event.connection_id) == (alice.workspace.pk, bank.connection_id)
+    assert (event.event_type, event.code, event.item_id) == ("TRANSACTIONS", "SYNC_UPDATES_AVAILABLE", "item-1")
+    assert (event.provider, event.environment) == ("plaid", "sandbox")
+    assert event.payload["historical_update_complete"] is True
+    assert json.loads(bytes(event.body)) == event.payload
+    assert event.headers == {"Content-Type": "application/json", "verification": {"method": "hmac"}}
+    assert event.received_at == event.first_received_at >= before
+    assert woken == ["sync.tasks.dispatch"]
+
+
+def test_it_takes_one_statement(bank, deliver, woken):
+    with CaptureQueriesContext(
+        connection,
+    ) as queries:
+        assert deliver(UPDATES | {"item_id": bank.item_id}).status_code == 200
+    assert len(queries) == 1
+
+
+def test_correlation_id_of_the_delivery_is_kept(bank, deliver, woken):
+    answer = deliver(UPDATES | {"item_id": bank.item_id}, **{"X-Correlation-ID": "from-outside"})
+    assert answer["X-Correlation-ID"] == "from-outside"
+    assert WebhookEvent.objects.get().correlation_id == "from-outside"
+
+
+def test_news_are_offered_at_once_and_end_a_backoff(bank, updates, woken):
+    later = timezone.now() + timedelta(hours=1)
+    bank.change(offered_until=later, next_attempt_at=later, wait_reason="backoff")
+    updates()
+    assert (bank.item.offered_until, bank.connection.next_attempt_at, bank.connection.wait_reason) == (None, None, "")
+
+
+@pytest.mark.parametrize("reason", ["rate_limit", "configuration"])
+def test_waits_that_a_provider_imposed_stay(bank, updates, woken, reason):
+    later = timezone.now() + timedelta(hours=1)
+    bank.change(next_attempt_at=later, wait_reason=reason)
+    updates()
+    assert (bank.connection.next_attempt_at, bank.connection.wait_reason, bank.dirty_seq) == (later, reason, 4)
+
+
+@pytest.mark.parametrize("code", ["INITIAL_UPDATE", "HISTORICAL_UPDATE", "DEFAULT_UPDATE"])
+@pytest.mark.parametrize("synced_at, dirty_seq", [(None, 4), (timezone.now(), 3)])
+def test_legacy_codes_mark_only_what_was_never_synced(bank, updates, woken, code, synced_at, dirty_seq):
+    bank.change(last_synced_at=synced_at)
+    event = updates(webhook_code=code, new_transactions=7)
+    assert (event.status, bank.dirty_seq) == ("received", dirty_seq)
+    assert woken == ["sync.tasks.dispatch" if dirty_seq == 4 else "webhooks.tasks.sweep"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"webhook_type": "ITEM", "webhook_code": "NEW_ACCOUNTS_AVAILABLE"},
+        {"webhook_type": "HOLDINGS", "webhook_code": "X"},
+        {},
+    ],
+)
+def test_other_kinds_are_kept_and_mark_nothing(bank, deliver, woken, body):
+    assert deliver(body | {"item_id": bank.item_id}).status_code == 200
+    assert (WebhookEvent.objects.get().status, bank.dirty_seq, woken) == ("received", 3, ["webhooks.tasks.sweep"])
+
+
+def test_unknown_item_is_kept_without_workspace(deliver, woken):
+    assert deliver(UPDATES | {"item_id": "not-yet"}).status_code == 200
+    event = WebhookEvent.objects.get()
+    assert (event.workspace_id, event.connection_id, event.is_marked, event.status) == (None, None, False, "received")
+    assert woken == ["webhooks.tasks.sweep"]
+
+
+def test_item_of_the_other_environment_is_another_item(bank, updates, woken):
+    event = updates(environment="production")
+    assert (event.connection_id, bank.dirty_seq) == (None, 3)
+
+
+def test_webhook_that_names_no_environment_finds_its_item(bank, updates, woken):
+    event = updates(environment=None)
+    assert (event.environment, event.connection_id, bank.dirty_seq) == ("", bank.connection_id, 4)
+
+
+def test_removed_item_is_not_marked(bank, updates, woken):
+    bank.change(removed_at=timezone.now())
+    updates()
+    assert bank.dirty_seq == 3
+
+
+def test_switched_off_webhooks_are_kept_and_ignored(bank, updates, woken, alice):
+    alice.workspace.webhooks_enabled = False
+    alice.workspace.save()
+    event = updates()
+    assert (event.status, event.error, bank.dirty_seq, woken) == ("ignored", inbox.DISABLED, 3, [])
+
+
+@pytest.mark.parametrize("raw", [b"", b"not json", b"[1]", b"\xff\xfe", b'{"a": "\\ud800"}'])
+def test_verified_body_that_cannot_be_read_is_kept_all_the_same(deliver, woken, raw):
+    assert deliver(raw).status_code == 200
+    event = WebhookEvent.objects.get()
+    assert (bytes(event.body), event.payload, event.event_type) == (raw, None, "")
+
+
+def test_nul_characters_do_not_lose_a_webhook(bank, deliver, woken):
+    raw = json.dumps(UPDATES | {"item_id": bank.item_id, "environment": "sandbox", "x": "a\0b"}).encode()
+    assert deliver(raw, **{"User-Agent": "Plaid\0 Webhooks"}).status_code == 200
+    assert (WebhookEvent.objects.get().payload["x"], bank.dirty_seq) == ("ab", 4)
+
+
+def test_absurd_nesting_does_not_lose_a_webhook(bank, deliver, woken):
+    nested = b"[" * 1000 + b"]" * 1000
+    raw = json.dumps(UPDATES | {"item_id": bank.item_id}).encode()[:-1] + b', "x": ' + nested + b"}"
+    assert deliver(raw).status_code == 200
+    assert (WebhookEvent.objects.get().payload, bank.dirty_seq) == (None, 4)
+
+
+def test_tokens_are_hidden_in_what_is_shown(deliver, woken):
+    deliver(
+        {
+            "webhook_type": "LINK",
+            "link_token": "link-sandbox-x",
+            "public_tokens": ["public-sandbox-y"],
+            "note": "public-sandbox-z",
+        }
+    )
+    shown = json.dumps(WebhookEvent.objects.get().payload)
+    assert not [secret for secret in ("link-sandbox", "public-sandbox") if secret in shown]
+
+
+# --- duplicates ---
+def test_duplicate_of_a_waiting_event_changes_nothing(bank, updates, deliver, woken):
+    first = updates()
+    answer = deliver(UPDATES | {"item_id": bank.item_id})
+    assert answer.json() == {"id": str(first.pk), "status": "duplicate"}
+    again = WebhookEvent.objects.get()
+    assert (again.received_at, again.status, again.deliveries) == (first.received_at, "received", 2)
+    assert (bank.dirty_seq, woken) == (4, ["sync.tasks.dispatch"])
+
+
+@pytest.mark.parametrize("status", ["processed", "ignored", "failed"])
+def test_duplicate_of_an_ended_event_marks_dirty_again(bank, updates, woken, status):
+    first = updates()
+    ended(first, status)
+    WebhookEvent.objects.update(attempts=5, error="something", is_marked=False)
+    again = updates()
+    assert (again.pk, again.status, again.deliveries, again.attempts, again.error) == (first.pk, "received", 2, 0, "")
+    assert (again.is_marked, again.processed_at, again.first_received_at) == (True, None, first.first_received_at)
+    assert again.received_at > first.received_at
+    assert (bank.dirty_seq, woken) == (5, ["sync.tasks.dispatch"] * 2)
+
+
+def test_duplicate_is_true_news_where_the_item_is_clean_already(bank, updates, woken):
+    """The sync was faster than the inbox."""
+    updates()
+    bank.change(synced_seq=4)
+    updates()
+    assert (bank.dirty_seq, woken) == (5, ["sync.tasks.dispatch"] * 2)
+
+
+@pytest.mark.parametrize("lease_s, dirty_seq", [(60, 5), (-60, 4)])
+def test_duplicate_is_true_news_where_somebody_reads_the_item_now(bank, updates, woken, lease_s, dirty_seq):
+    """Their last page may have been read before it."""
+    updates()
+    bank.change(lease_expires_at=timezone.now() + timedelta(seconds=lease_s))
+    updates()
+    assert bank.dirty_seq == dirty_seq
+
+
+def test_duplicate_learns_of_its_item(alice, updates, bank, woken):
+    unknown = updates(item_id="item-2")
+    assert unknown.connection_id is None
+    later = link(alice, "item-2")
+    again = updates(item_id="item-2")
+    assert (again.connection_id, again.is_marked, later.dirty_seq) == (later.connection_id, False, 4)
+
+
+# --- refused ---
+def test_unsigned_webhook_is_refused_and_not_kept(bank, db):
+    answer = Client().post("/webhook/plaid", {"item_id": bank.item_id}, content_type="application/json")
+    problem = answer.json()
+    assert (answer.status_code, problem["code"]) == (401, "webhook_unverified")
+    assert answer["Content-Type"] == "application/problem+json"
+    assert (WebhookEvent.objects.count(), bank.dirty_seq) == (0, 3)
+    recorded = ErrorEvent.objects.get(correlation_id=problem["correlation_id"])
+    assert (recorded.path, recorded.operator_detail, recorded.provider) == ("/webhook/plaid", "no signature", "plaid")
+
+
+def test_wrong_hmac_is_refused(bank, deliver):
+    assert deliver(UPDATES | {"item_id": bank.item_id}, **{"X-Plaid-Signature": "0" * 64}).status_code == 401
+    assert WebhookEvent.objects.count() == 0
+
+
+def test_oversize_body_is_refused(deliver, settings):
+    limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+    answer = deliver(b" " * (limit + 1))
+    assert (answer.status_code, answer.json()["code"]) == (413, "request_too_large")
+    assert deliver(b" " * limit).status_code == 200
+    assert WebhookEvent.objects.count() == 1
+
+
+@pytest.mark.parametrize("method", ["get", "put", "delete", "patch"])
+def test_only_post_is_answered(db, method):
+    assert getattr(Client(), method)("/webhook/plaid").status_code == 405
+
+
+@pytest.mark.parametrize("error", [DatabaseError, OperationalError])
+def test_webhook_that_cannot_be_kept_is_to_be_sent_again(bank, deliver, monkeypatch, error):
+    def refuse(**_kwargs):
+        raise error("away")
+
+    monkeypatch.setattr(inbox, "receive", refuse)
+    answer = deliver(UPDATES | {"item_id": bank.item_id})
+    assert (answer.status_code, answer.json()["code"], answer["Retry-After"]) == (503, "not_ready", "30")
+
+
+def test_key_that_cannot_be_had_asks_for_another_delivery(bank, servers, settings, deliver):
+    """Port 9 of the test settings: nothing listens there."""
+    import jwt
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    settings.PLAID_WEBHOOK_SECRET = ""
+    key = ec.generate_private_key(ec.SECP256R1())
+    token = jwt.encode({"iat": 1}, key, algorithm="ES256", headers={"kid": "unheard-of"})
+    answer = Client().post(
+        "/webhook/plaid", b"{}", content_type="application/json", headers={"Plaid-Verification": token}
+    )
+    assert (answer.status_code, answer["Retry-After"]) == (503, "30")
+    assert WebhookEvent.objects.count() == 0

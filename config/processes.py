@@ -53,6 +53,21 @@ class Console:
             self._stream = None
 
 
+class Speaker:
+    """A stream for `print`: whole lines go to the console under a name."""
+
+    def __init__(self, console: Console, name: str) -> None:
+        self._console, self._name, self._pending = console, name, ""
+
+    def write(self, text: str) -> None:
+        *lines, self._pending = (self._pending + text).split("\n")
+        for line in lines:
+            self._console.say(line or " ", name=self._name)
+
+    def flush(self) -> None:
+        """Lines are shown as they come."""
+
+
 class LogFile:
     """A log that keeps its last 10 to 20 MB, in two files."""
 

@@ -47,7 +47,6 @@ class Unit:
 
     what: Child | Server
     stage: int
-    is_kept: bool = True
     started_at: float = 0
     crashes: int = 0
     restart_at: float | None = None
@@ -92,14 +91,12 @@ class Supervisor:
 
     # --- start -----------------------------------------------------------------------------------------------------
 
-    def child(
-        self, name: str, command: Sequence[str], environment: Mapping[str, str] | None = None, *, is_kept: bool = True
-    ) -> Child:
+    def child(self, name: str, command: Sequence[str], environment: Mapping[str, str] | None = None) -> Child:
         """Start a process and keep it running from now on."""
         variables = {"CAUSEWAY_PROCESS": name, **(environment or {})}
         log = self.home / "logs" / f"{name}.log"
         made = Child(name, command, variables, self.console, log, self.ledger, self.folder)
-        self._add(made, is_kept=is_kept)
+        self._add(made)
         return made
 
     def server(self, made: Server) -> None:
@@ -111,20 +108,29 @@ class Supervisor:
         """What is started from here on is stopped, all of it, before what was started so far."""
         self._stage += 1
 
-    def _add(self, what: Child | Server, *, is_kept: bool = True) -> None:
+    def _add(self, what: Child | Server) -> None:
         if self._stop.is_set():
             raise Stopped
-        unit = Unit(what, self._stage, is_kept, started_at=time.monotonic())
+        unit = Unit(what, self._stage, started_at=time.monotonic())
         self._units.append(unit)  # first, so that it is stopped even if a signal comes while it starts
         what.start()
 
-    def run_once(self, name: str, command: Sequence[str], environment: Mapping[str, str] | None = None) -> int | None:
-        """Run a command to its end while everything else is kept running; its exit code. It is not started again."""
-        made = self.child(name, command, environment, is_kept=False)
-        while made.is_alive():
+    def run_beside(self, work: Callable[[], None]) -> None:
+        """Do the work in a thread while everything is kept running; raises what it raises. A stop does not wait for it."""
+        raised: list[Exception] = []
+
+        def run() -> None:
+            try:
+                work()
+            except Exception as error:  # noqa: BLE001 - raised again below, in the thread that asked for the work
+                raised.append(error)
+
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
+        while thread.is_alive():
             self._pulse()
-        self._units = [unit for unit in self._units if unit.what is not made]
-        return made.code
+        for error in raised:
+            raise error
 
     def wait_for(self, what: str, is_ready: Callable[[], bool], limit_s: float = 60) -> None:
         """Keep everything running until the condition holds. Raises Refused where it does not within the limit."""
@@ -161,7 +167,7 @@ class Supervisor:
         if self._stop.wait(PULSE_S):
             raise Stopped
         for unit in self._units:
-            if not unit.is_kept or unit.what.is_alive():
+            if unit.what.is_alive():
                 continue
             if unit.restart_at is None:
                 self._note_crash(unit)

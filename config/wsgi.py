@@ -12,3 +12,5 @@ application = get_wsgi_application()
 from config.checks import refuse_bad_configuration
 
 refuse_bad_configuration()
+
+import config.urls  # noqa: F401 - here, where workers still share it: the first request of each would load it otherwise

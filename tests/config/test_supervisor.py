@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from config.processes import Child, Console, Entry, Ledger, LogFile, Server, wait_until
+from config.processes import Child, Console, Entry, Ledger, LogFile, Server, Speaker, wait_until
 from config.supervisor import Pace, Refused, Stopped, Supervisor, refuse_taken_ports
 from tests.plugin import BASE_DIR
 
@@ -56,8 +56,23 @@ def test_output_is_prefixed_on_the_console_and_bare_in_the_log(supervisor, scree
 def test_a_child_knows_which_process_it_is(supervisor, screen):
     program = "import os; print(os.environ['CAUSEWAY_PROCESS'], os.environ['WORD'], os.getsid(0) == os.getpid())"
     with supervisor:
-        assert supervisor.run_once("seed", [sys.executable, "-c", program], {"WORD": "x"}) == 0
-        assert wait_until(has_said(screen, "seed x True"), 5)
+        supervisor.child("worker", [sys.executable, "-c", program], {"WORD": "x"})
+        run_until(supervisor, has_said(screen, "worker x True"))
+
+
+def test_work_goes_on_beside_what_is_kept_running(supervisor, screen):
+    with supervisor:
+        supervisor.child("fragile", [sys.executable, "-c", ""])
+        supervisor.run_beside(lambda: None if wait_until(has_said(screen, "it starts again", 2), 10) else 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            supervisor.run_beside(lambda: print(1 / 0))
+
+
+def test_a_speaker_speaks_in_whole_lines(screen):
+    speaker = Speaker(Console(screen), "seed")
+    for part in ("one ", "line\nan", "other\n", "half"):
+        print(part, end="", file=speaker, flush=True)
+    assert screen.getvalue() == "seed         | one line\nseed         | another\n"
 
 
 def test_stages_stop_in_reverse_and_the_newest_first(supervisor, screen):

@@ -19,14 +19,14 @@ from django.core.management.base import BaseCommand, CommandParser
 from django.db import connections
 
 from config.embedded import EmbeddedError
-from config.processes import Console, Server
+from config.processes import Console, Server, Speaker
 from config.roles import RolesError, dsn_of, ensure_roles
 from config.supervisor import Refused, Supervisor, refuse_taken_ports
 
 DATABASE_LIMIT_S = 30.0  # how long a database of somebody else's is waited for
 PYTHON = [sys.executable, "-m"]
-MANAGE = [sys.executable, "manage.py"]
-CELERY = [*PYTHON, "celery", "-A", "config.celery"]
+CELERY = [*PYTHON, "celery", "--quiet", "--skip-checks", "-A", "config.celery"]  # the checks have run by then
+AS_ROOT_TOO = {"PYTHONWARNINGS": "ignore:You're running the worker"}  # a container has no other account
 WORKER = [*CELERY, "worker", "--without-gossip", "--without-mingle"]
 
 
@@ -76,6 +76,7 @@ class Start:
         self.supervisor.next_stage()
         self.start_simulators()
         self.supervisor.next_stage()
+        settings.STATIC_ROOT.mkdir(exist_ok=True)  # or whitenoise warns
         self.start_processes()
         self.seed_connections()
         self.supervisor.wait_for("Causeway", lambda: self.answers("/readyz"))
@@ -177,18 +178,25 @@ class Start:
         host = f"[{settings.BIND_ADDRESS}]" if ":" in settings.BIND_ADDRESS else settings.BIND_ADDRESS
         web = [*PYTHON, "gunicorn", "config.wsgi:application", "--bind", f"{host}:{settings.PORT}"]
         web += ["--worker-class", "gthread", "--workers", "2", "--threads", "4", "--graceful-timeout", "5"]
-        web += ["--no-control-socket", "--log-level", "warning"]
+        web += ["--preload", "--no-control-socket", "--log-level", "warning"]  # its workers share what is loaded
         self.supervisor.child("web", web)
-        self.supervisor.child("worker", [*WORKER, "-n", "worker@%h", "-Q", "sync", "-c", "2"])
-        self.supervisor.child("worker-large", [*WORKER, "-n", "worker-large@%h", "-Q", "large", "-c", "1"])
+        self.supervisor.child("worker", [*WORKER, "-n", "worker@%h", "-Q", "sync", "-c", "2"], AS_ROOT_TOO)
         self.supervisor.child("beat", [*CELERY, "beat"])
         self.supervisor.wait_for("The web server", lambda: self.answers("/healthz"))
+        # Nothing that /readyz waits for, so it does not compete with what is.
+        self.supervisor.child("worker-large", [*WORKER, "-n", "worker-large@%h", "-Q", "large", "-c", "1"], AS_ROOT_TOO)
 
     def seed_connections(self) -> None:
         if not settings.DEMO:
             return
-        if code := self.supervisor.run_once("seed", [*MANAGE, "seed_demo"]):
-            self.console.say(f"The demo's connections could not be made (exit code {code}); everything else is there.")
+        try:
+            self.supervisor.run_beside(
+                lambda: call_command("seed_demo", stdout=Speaker(self.console, "seed"), no_color=True)
+            )
+        except Exception as error:  # noqa: BLE001 - the demo without its data is still worth having
+            self.console.say(
+                f"The demo's data could not be made; everything else is there. {type(error).__name__}: {error}"
+            )
         (self.home / "seeding").unlink(missing_ok=True)
 
     def answers(self, path: str) -> bool:

@@ -154,6 +154,8 @@ class ConsoleAdmin(ModelAdmin):
     verbs: ClassVar[dict[str, Verb]] = {}
 
     paginator: Any = CappedPaginator
+    empty_value_display = console.DASH
+    empty_sentence: ClassVar[str] = ""
     show_full_result_count = False
     list_per_page = 50
     list_max_show_all = 0
@@ -272,6 +274,7 @@ class ConsoleAdmin(ModelAdmin):
         if obj is not None:
             context["header"] = self.header(obj)
             context["verbs"] = self._verbs_for(request, obj)
+            context["show_save_and_continue"] = False
         return super().render_change_form(request, context, *args, obj=obj, **kwargs)
 
     def _verbs_for(self, request: HttpRequest, row: Any) -> list[dict[str, Any]]:
@@ -353,7 +356,8 @@ def _column(column: models.Field, shown: Callable[[Any, str], Any], *, is_sortab
     def view(row: Any) -> Any:
         return shown(row, column.name)
 
-    view.short_description = str(column.verbose_name).removesuffix(" at")  # type: ignore[attr-defined]
+    label = str(column.verbose_name)
+    view.short_description = label if label == "error at" else label.removesuffix(" at")  # type: ignore[attr-defined]
     if is_sortable:
         view.admin_order_field = column.name  # type: ignore[attr-defined]
     return view
@@ -363,7 +367,7 @@ def _json_of(row: Any, name: str) -> SafeString | str:
     """PostgreSQL writes it out, so that every digit of a number stays as the source sent it. One query, pages only."""
     written = Func(F(name), function="jsonb_pretty", output_field=models.TextField())
     text = type(row)._base_manager.filter(pk=row.pk).values_list(written, flat=True).first()
-    return console.pretty("" if text in (None, "{}", "[]", "null") else str(text))
+    return console.pretty("" if text is None or "".join(text.split()) in ("{}", "[]", "null") else str(text))
 
 
 class ReadOnlyAdmin(ConsoleAdmin):

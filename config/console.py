@@ -135,8 +135,8 @@ def link(url: str, text: object) -> SafeString:
     return format_html('<a class="cw-link" href="{}">{}</a>', url, text)
 
 
-def joined(parts: Iterable[SafeString]) -> SafeString:
-    return format_html_join(" · ", "{}", ((part,) for part in parts))
+def joined(parts: Iterable[str], *, between: str = " · ") -> SafeString:
+    return format_html_join(between, "{}", ((part,) for part in parts))
 
 
 def to_list(model: str, **query: object) -> str:
@@ -241,3 +241,7 @@ def stylesheet(request: HttpRequest) -> str:
 
 def script(request: HttpRequest) -> str:
     return static("console/console.js")
+
+
+def favicon(request: HttpRequest) -> str:
+    return static("console/favicon.svg")

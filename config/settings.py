@@ -287,6 +287,7 @@ UNFOLD = {
     "SHOW_VIEW_ON_SITE": False,
     "ENVIRONMENT": "config.console.environment",
     "DASHBOARD_CALLBACK": "diagnostics.home.context",
+    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": "config.console.favicon"}],
     "STYLES": ["config.console.stylesheet"],
     "SCRIPTS": ["config.console.script"],
     "SIDEBAR": {"show_search": False, "show_all_applications": False, "navigation": "config.console.navigation"},

@@ -3,6 +3,7 @@
 from datetime import datetime, timedelta
 
 from django.conf import settings
+from django.db.models import Q
 from django.utils import timezone
 
 from config.states import CONNECTION, State, state
@@ -16,6 +17,14 @@ GRACE = timedelta(minutes=15)  # a sync this late is not worth anybody's attenti
 def late_since(now: datetime | None = None) -> datetime:
     """Banks whose last sync is older than this are late: every active one is looked at within PLAID_POLL_S."""
     return (now or timezone.now()) - timedelta(seconds=settings.PLAID_POLL_S) - GRACE
+
+
+def late() -> Q:
+    """The question of `is_late`, for the database."""
+    since = late_since()
+    return Q(status=Status.ACTIVE, provider=Provider.PLAID) & (
+        Q(last_sync_at__lt=since) | Q(last_sync_at=None, created_at__lt=since)
+    )
 
 
 def is_late(connection: Connection) -> bool:
@@ -43,7 +52,7 @@ def next_step(connection: Connection) -> str:
         case Status.VERIFIED:
             return "Verified; it syncs once it is activated."
         case Status.NEEDS_REAUTH:
-            return entry.detail if entry else "The owner has to sign in again. What was synced before is safe."
+            return "Its owner has to act at the bank before the next sync. What was synced before is safe."
         case Status.PAUSED:
             return f"{connection.status_reason or 'Paused'}. Nothing is synced until it is resumed."
         case Status.PENDING_CLEANUP:
@@ -55,10 +64,11 @@ def next_step(connection: Connection) -> str:
     waits = connection.next_attempt_at is not None and connection.next_attempt_at > timezone.now()
     if waits and connection.wait_reason == Wait.RATE_LIMIT:
         return "The provider asked us to slow down. The sync continues by itself."
-    if entry:
-        return f"{entry.detail} {entry.remediation}" if connection.status == Status.FAILED else entry.detail
     if connection.status == Status.FAILED:
-        return connection.status_reason or "Syncs fail; it is still tried from time to time."
+        cause = connection.error_detail or (entry.detail if entry else connection.status_reason)
+        return f"Syncs fail; what was synced before is safe. {cause}".strip()
+    if entry:
+        return entry.detail
     if is_late(connection):
         return "It has not been read for longer than its cadence allows."
     return "Up to date." if connection.last_sync_at else "Its first sync has not finished yet."

@@ -40,8 +40,8 @@ class ErrorEventAdmin(ReadOnlyAdmin):
         "status",
         "method",
         "path_name",
-        "user",
-        "connection",
+        "user_name",
+        "connection_name",
         "correlation_id_code",
     )
     list_select_related = ("user", "connection")
@@ -87,7 +87,7 @@ class ErrorEventAdmin(ReadOnlyAdmin):
                 else console.DASH,
             ),
         )
-        sentence = f"{entry.detail} {entry.remediation}" if entry else error.operator_detail
+        sentence = f"They were told: “{entry.detail} {entry.remediation}”" if entry else error.operator_detail
         return Header(entry.title if entry else error.code, ERROR[_kind(error)], sentence, cards)
 
     @admin.display(description="Code")

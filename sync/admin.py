@@ -79,14 +79,13 @@ class SyncRunAdmin(ReadOnlyAdmin):
     chip_field, chip_words = "status", RUN
     list_display = (
         "created_at_ago",
-        "connection",
+        "connection_name",
         "shown_state",
         "trigger",
-        "records_fetched",
+        "fetched",
         "changes",
-        "records_failed",
+        "failed",
         "duration",
-        "requested_by",
     )
     list_select_related = ("connection", "requested_by")
     list_filter = (
@@ -142,6 +141,14 @@ class SyncRunAdmin(ReadOnlyAdmin):
     @admin.display(description="State")
     def shown_state(self, run: SyncRun) -> Any:
         return console.badge(state(RUN, run.status))
+
+    @admin.display(description="Fetched")
+    def fetched(self, run: SyncRun) -> Any:
+        return console.number(run.records_fetched)
+
+    @admin.display(description="Failed")
+    def failed(self, run: SyncRun) -> Any:
+        return console.number(run.records_failed)
 
     @admin.display(description="Changes")
     def changes(self, run: SyncRun) -> Any:
@@ -212,7 +219,7 @@ class SyncFailureAdmin(ReadOnlyAdmin):
         "shown_state",
         "reason_name",
         "code",
-        "connection",
+        "connection_name",
         "attempts",
         "created_at_ago",
     )
@@ -277,9 +284,8 @@ class TransactionAdmin(ReadOnlyAdmin):
         "shown_name",
         "amount_shown",
         "shown_state",
-        "account",
-        "connection",
-        "external_id_code",
+        "account_name",
+        "connection_name",
     )
     list_display_links = ("shown_name",)
     list_select_related = ("account", "connection")

@@ -22,7 +22,7 @@ class WebhookEventAdmin(ReadOnlyAdmin):
         "received_at_ago",
         "what",
         "shown_state",
-        "connection",
+        "connection_name",
         "deliveries",
         "attempts",
         "item_id_code",

@@ -18,7 +18,7 @@ class AccountAdmin(ReadOnlyAdmin):
 
     id_lookups = ("pk", "connection_id")
     chip_field, chip_words = "status", ACCOUNT
-    list_display = ("shown_name", "shown_state", "balance", "balances_at_ago", "subtype", "connection")
+    list_display = ("shown_name", "shown_state", "balance", "balances_at_ago", "subtype", "connection_name")
     list_select_related = ("connection",)
     list_filter = (("status", ChoicesDropdownFilter), ("connection", AutocompleteSelectFilter))
     search_fields = (
@@ -89,7 +89,7 @@ class PlaidItemAccountAdmin(ReadOnlyAdmin):
     """Which account a Plaid account id means, replaced ids included."""
 
     id_lookups = ("pk", "account_id", "item_id")
-    list_display = ("plaid_account_id_code", "account", "item", "replaced_at_ago", "created_at_ago")
+    list_display = ("plaid_account_id_code", "account_name", "item_name", "replaced_at_ago", "created_at_ago")
     list_select_related = ("account", "item")
     search_fields = ("plaid_account_id__exact", "account__name", "item__item_id__exact")
     fieldsets = (

@@ -18,7 +18,7 @@ from config.admin import (
 )
 from config.states import CONNECTION, ENVIRONMENT, state
 from connections.models import Connection, Credential, User
-from connections.models.connection import Provider, Status
+from connections.models.connection import Environment, Provider, Status
 from connections.services.lifecycle import TRANSITIONS, Event
 from connections.services.pausing import connection_pause, connection_resume
 from connections.states import connection_state, late, next_step
@@ -72,10 +72,8 @@ class ConnectionAdmin(ConsoleAdmin):
         "shown_state",
         "last_sync_at_ago",
         "next_attempt_at_ago",
-        "provider",
-        "shown_environment",
-        "owner",
-        "workspace",
+        "shown_provider",
+        "owner_name",
     )
     list_select_related = ("owner", "workspace", "plaid_item")
     list_filter = (
@@ -137,6 +135,14 @@ class ConnectionAdmin(ConsoleAdmin):
     def shown_state(self, connection: Connection) -> Any:
         return console.badge(connection_state(connection), title=next_step(connection))
 
+    @admin.display(description="Provider", ordering="provider")
+    def shown_provider(self, connection: Connection) -> Any:
+        """With its environment where that is not the usual one."""
+        provider = connection.get_provider_display()
+        if connection.environment == Environment.PRODUCTION:
+            return provider
+        return console.joined([provider, console.badge(state(ENVIRONMENT, connection.environment))], between=" ")
+
     @admin.display(description="Environment", ordering="environment")
     def shown_environment(self, connection: Connection) -> Any:
         return console.badge(state(ENVIRONMENT, connection.environment))
@@ -154,7 +160,7 @@ class CredentialAdmin(ReadOnlyAdmin):
     id_lookups = ("pk", "connection_id")
     list_display = (
         "name",
-        "connection",
+        "connection_name",
         "fingerprint_code",
         "shown_last_four",
         "key_id",

@@ -47,7 +47,7 @@ class MembershipAdmin(SuperuserAdmin):
     """Roles open other people's data, so superusers alone give and take them here."""
 
     editable = ("role",)
-    list_display = ("user", "role", "workspace", "created_at_ago")
+    list_display = ("user_name", "role", "workspace_name", "created_at_ago")
     list_select_related = ("user", "workspace")
     list_filter = (("role", ChoicesDropdownFilter), ("workspace", AutocompleteSelectFilter))
     search_fields = ("user__username", "user__email", "workspace__slug", "workspace__name")
@@ -68,6 +68,7 @@ class UserAdmin(SuperuserAdmin, DjangoUserAdmin):
     """People. Superusers alone edit them: whoever edits users could make themselves one. They are switched off, not deleted."""
 
     form, add_form, change_password_form = UserChangeForm, UserCreationForm, AdminPasswordChangeForm
+    add_fieldsets = DjangoUserAdmin.add_fieldsets  # unfold's empty one would come first
     list_display = (
         "username",
         "email",
@@ -138,7 +139,7 @@ class AccessTokenAdmin(ReadOnlyAdmin):
     list_display = (
         "prefix_code",
         "shown_state",
-        "user",
+        "user_name",
         "name",
         "scope",
         "last_used_at_ago",

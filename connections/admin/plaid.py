@@ -25,7 +25,7 @@ class PlaidItemAdmin(ReadOnlyAdmin):
         "last_webhook_at_ago",
         "waits",
         "item_id_code",
-        "connection",
+        "connection_name",
     )
     list_select_related = ("connection",)
     list_filter = (SinceFilter, ("connection__status", ChoicesDropdownFilter), "is_large", "history_complete")
@@ -97,7 +97,15 @@ class PlaidLinkAdmin(ReadOnlyAdmin):
 
     id_lookups = ("pk", "connection_id", "user_id")
     chip_field, chip_words = "status", LINK
-    list_display = ("created_at_ago", "shown_state", "user", "connection", "environment", "is_hosted", "expires_at_ago")
+    list_display = (
+        "created_at_ago",
+        "shown_state",
+        "user_name",
+        "connection_name",
+        "environment",
+        "is_hosted",
+        "expires_at_ago",
+    )
     list_select_related = ("user", "connection")
     list_filter = (("status", ChoicesDropdownFilter), SinceFilter, "is_hosted")
     search_fields = ("user__username", "connection__name", "correlation_id__exact")
@@ -140,8 +148,8 @@ class PlaidExchangeAdmin(ReadOnlyAdmin):
         "started_at_ago",
         "shown_state",
         "institution_name_name",
-        "user",
-        "connection",
+        "user_name",
+        "connection_name",
         "environment",
         "error_code",
     )

@@ -1,0 +1,159 @@
+"""Connections, people and tokens in the console: who may do what, and what it does."""
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import Group, Permission
+from django.test import Client
+from django.urls import reverse
+
+from connections.models import Connection, Membership, Role, User
+from connections.models.connection import Status
+from connections.services.workspaces import operations_group
+from tests.e2e import rows
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def bank(workspace, alice) -> Connection:
+    return rows.connection(workspace, alice.user)
+
+
+@pytest.fixture
+def console(bob) -> Client:
+    bob.user.groups.add(operations_group())
+    client = Client()
+    client.force_login(bob.user)
+    return client
+
+
+def do(client: Client, row, verb: str, **answer):
+    url = reverse(f"admin:{row._meta.app_label}_{row._meta.model_name}_verb", args=[row.pk, verb])
+    return client.post(url, answer, follow=True)
+
+
+def test_pausing_says_who_did_it_and_resuming_makes_it_active_again(console, bank):
+    page = do(console, bank, "pause")
+    bank.refresh_from_db()
+    assert (bank.status, bank.status_reason.split(" on ")[0]) == (Status.PAUSED, "Paused by bob")
+    assert "is paused. Nothing is synced until it is resumed." in page.content.decode()
+    assert LogEntry.objects.filter(object_id=str(bank.pk), user__username="bob").count() == 1
+    do(console, bank, "resume")
+    bank.refresh_from_db()
+    assert (bank.status, bank.status_reason) == (Status.ACTIVE, "")
+
+
+def test_a_refused_verb_shows_why_and_logs_nothing(console, bank):
+    page = do(console, bank, "resume")
+    bank.refresh_from_db()
+    assert bank.status == Status.ACTIVE
+    assert "This connection is active." in page.content.decode()
+    assert not LogEntry.objects.exists()
+
+
+def test_several_at_once_each_go_their_own_way(console, bank, workspace, alice):
+    gone = rows.connection(workspace, alice.user, number=1, status=Status.DISCONNECTED)
+    selected = {"action": "pause", "_selected_action": [bank.pk, gone.pk]}
+    page = console.post(reverse("admin:connections_connection_changelist"), selected, follow=True).content.decode()
+    bank.refresh_from_db()
+    gone.refresh_from_db()
+    assert (bank.status, gone.status) == (Status.PAUSED, Status.DISCONNECTED)
+    assert "Pause: done for 1 connection." in page
+    assert "This connection is disconnected." in page
+
+
+def test_verbs_are_posted_and_need_the_permission(bob, bank):
+    bob.user.user_permissions.add(Permission.objects.get(codename="view_connection"))
+    client = Client()
+    client.force_login(bob.user)
+    url = reverse("admin:connections_connection_verb", args=[bank.pk, "pause"])
+    assert client.get(url).status_code == 405
+    assert client.post(url).status_code == 403
+    assert "Pause" not in client.get(reverse("admin:connections_connection_change", args=[bank.pk])).content.decode()
+    strict = Client(enforce_csrf_checks=True)
+    strict.force_login(bob.user)
+    assert strict.post(url).status_code == 403
+    bank.refresh_from_db()
+    assert bank.status == Status.ACTIVE
+
+
+def test_renaming_writes_the_name_alone(console, bank):
+    url = reverse("admin:connections_connection_change", args=[bank.pk])
+    console.get(url)
+    Connection.objects.filter(pk=bank.pk).update(failure_count=2)
+    response = console.post(url, {"name": "The bank at the corner", "status": "disconnected", "failure_count": "9"})
+    assert response.status_code == 302
+    bank.refresh_from_db()
+    assert (bank.name, bank.status, bank.failure_count) == ("The bank at the corner", Status.ACTIVE, 2)
+
+
+def test_people_and_roles_are_for_superusers_alone(console, bob, alice, workspace):
+    """Whoever may edit users or groups could make themselves a superuser: the permissions are not enough."""
+    bob.user.user_permissions.add(*Permission.objects.filter(content_type__app_label__in=("connections", "auth")))
+    pages = {
+        "user": (alice.user.pk, {"username": "alice", "is_superuser": "on"}),
+        "membership": (bob.membership.pk, {"role": Role.OWNER}),
+    }
+    for model, (pk, forged) in pages.items():
+        assert console.post(reverse(f"admin:connections_{model}_change", args=[pk]), forged).status_code == 403
+        assert console.get(reverse(f"admin:connections_{model}_add")).status_code == 403
+    group = Group.objects.get(name="Operations")
+    assert console.post(reverse("admin:auth_group_change", args=[group.pk]), {"name": "Owners"}).status_code == 403
+    assert console.post(reverse("admin:auth_user_password_change", args=[alice.user.pk]), {}).status_code == 403
+    assert not User.objects.filter(is_superuser=True).exists()
+
+
+def test_a_superuser_gives_a_role_and_takes_it(workspace, charlie):
+    client = Client()
+    client.force_login(User.objects.create(username="root", is_staff=True, is_superuser=True))
+    form = {"user": charlie.user.pk, "workspace": workspace.pk, "role": Role.VIEWER}
+    assert client.post(reverse("admin:connections_membership_add"), form).status_code == 302
+    made = Membership.objects.get(user=charlie.user, workspace=workspace)
+    client.post(reverse("admin:connections_membership_change", args=[made.pk]), {"role": Role.OPERATOR})
+    made.refresh_from_db()
+    assert made.role == Role.OPERATOR
+    client.post(reverse("admin:connections_membership_delete", args=[made.pk]), {"post": "yes"})
+    assert not Membership.objects.filter(pk=made.pk).exists()
+
+
+def test_a_superuser_makes_a_person_and_edits_them(db):
+    client = Client()
+    client.force_login(User.objects.create(username="root", is_staff=True, is_superuser=True))
+    form = {
+        "username": "erin",
+        "usable_password": "true",
+        "password1": "a long enough one",
+        "password2": "a long enough one",
+    }
+    assert client.post(reverse("admin:connections_user_add"), form).status_code == 302
+    erin = User.objects.get(username="erin")
+    assert erin.check_password("a long enough one")
+    group = operations_group()
+    form = {"username": "erin", "is_active": "on", "is_staff": "on", "groups": [group.pk], "email": "erin@example.org"}
+    assert client.post(reverse("admin:connections_user_change", args=[erin.pk]), form).status_code == 302
+    erin.refresh_from_db()
+    assert (erin.is_staff, erin.email, list(erin.groups.all())) == (True, "erin@example.org", [group])
+    assert erin.check_password("a long enough one")
+
+
+def test_a_revoked_token_opens_nothing_any_more(console, alice):
+    token = rows.token_of(alice.user)
+    assert alice.api.get("/api/v1/me").status_code == 200
+    do(console, token, "revoke")
+    assert alice.api.get("/api/v1/me").status_code == 401
+    assert console.get(reverse("admin:connections_accesstoken_add")).status_code == 403
+
+
+def test_late_banks_are_told_from_healthy_ones(console, bank, workspace, alice):
+    late = rows.connection(workspace, alice.user, number=1, last_sync_at=None)
+    Connection.objects.filter(pk=late.pk).update(created_at="2020-01-01T00:00:00Z")
+    for freshness, expected in (("late", late), ("fresh", bank)):
+        page = console.get(reverse("admin:connections_connection_changelist"), {"freshness": freshness})
+        assert [row.pk for row in page.context["cl"].result_list] == [expected.pk]
+    assert "It has not been read for longer than its cadence allows." in page_of(console, late)
+
+
+def page_of(client: Client, row) -> str:
+    return client.get(
+        reverse(f"admin:{row._meta.app_label}_{row._meta.model_name}_change", args=[row.pk])
+    ).content.decode()

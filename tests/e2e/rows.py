@@ -1,0 +1,235 @@
+"""A console's worth of rows: one of everything, with names that break layouts, and a secret that must show nowhere."""
+
+from datetime import timedelta
+from decimal import Decimal
+from uuid import uuid4
+
+from django.utils import timezone
+
+from connections.models import (
+    AccessToken,
+    Account,
+    Connection,
+    Credential,
+    PlaidExchange,
+    PlaidItem,
+    PlaidItemAccount,
+    PlaidLink,
+    User,
+    Workspace,
+)
+from connections.models.connection import Status
+from diagnostics.models import ErrorEvent
+from sync.models import RunStatus, SyncFailure, SyncRun, Transaction, Trigger
+from webhooks.models import WebhookEvent
+
+SECRET = "access-sandbox-3f9a1c77-planted-canary-0042"
+LINK_TOKEN = "link-sandbox-77aa-planted-canary-0043"
+NAMES = (
+    "First Platypus Bank",
+    "The Extraordinarily Long-Named Savings & Loan of Greater Edmonton",
+    "בנק הפועלים תל אביב",
+    "🏦 Bank of Émojis 🦫",
+    "<script>alert(1)</script> & Sons",
+)
+STATUSES = (Status.ACTIVE, Status.NEEDS_REAUTH, Status.FAILED, Status.PAUSED, Status.DISCONNECTED)
+
+
+def connection(workspace: Workspace, owner: User, *, number: int = 0, **fields) -> Connection:
+    """A bank with its login, credential and two accounts."""
+    now = timezone.now()
+    name = NAMES[number % len(NAMES)]
+    row = Connection.objects.create(
+        workspace=workspace,
+        owner=owner,
+        provider="plaid",
+        name=name,
+        **{"status": Status.ACTIVE, "last_sync_at": now - timedelta(minutes=4)} | fields,
+    )
+    item = PlaidItem.objects.create(
+        workspace=workspace,
+        connection=row,
+        item_id=f"item-{row.pk}",
+        institution_id="ins_109508",
+        institution_name=name,
+        cursor="CAESJXU0ZGo2eVFVSkF0d0s1UlA3eEQ0",
+        last_synced_at=now,
+        synced_seq=1,
+    )
+    credential = Credential(workspace=workspace, connection=row, name="access_token")
+    credential.seal(SECRET)
+    credential.save()
+    for mask in ("0000", "1111"):
+        account = Account.objects.create(
+            workspace=workspace,
+            connection=row,
+            name="Plaid Checking",
+            mask=mask,
+            type="depository",
+            subtype="checking",
+            iso_currency="USD",
+            balance_current=Decimal("1204.5"),
+            balances_at=now,
+        )
+        PlaidItemAccount.objects.create(
+            workspace=workspace, item=item, account=account, plaid_account_id=f"acc-{account.pk}"
+        )
+    return row
+
+
+def run(of: Connection, *, status: RunStatus = RunStatus.SUCCEEDED, **fields) -> SyncRun:
+    """A run whose ledger adds up: 500 = 12 + 3 + 480 + 5."""
+    now = timezone.now()
+    ledger = {
+        "records_fetched": 500,
+        "records_created": 12,
+        "records_updated": 3,
+        "records_unchanged": 480,
+        "records_failed": 5,
+    }
+    times = {
+        "started_at": now - timedelta(seconds=9),
+        "finished_at": now - timedelta(seconds=2),
+        "correlation_id": "corr-12345678",
+    }
+    return SyncRun.objects.create(
+        workspace_id=of.workspace_id,
+        connection=of,
+        trigger=Trigger.WEBHOOK,
+        parameters_hash="0" * 64,
+        status=status,
+        page_count=1,
+        **ledger | times | fields,
+    )
+
+
+def failure(of: SyncRun, *, number: int = 0) -> SyncFailure:
+    return SyncFailure.objects.create(
+        workspace_id=of.workspace_id,
+        connection_id=of.connection_id,
+        run=of,
+        external_id=f"txn-{of.pk}-{number}",
+        reason="The name holds a character that PostgreSQL cannot store.",
+        payload='{"name": "caf\\\\u0000<b>e</b>"}',
+    )
+
+
+def transactions(of: Connection, count: int) -> list[Transaction]:
+    account = of.accounts.first()
+    today = timezone.now().date()
+    rows = [
+        Transaction(
+            workspace_id=of.workspace_id,
+            connection=of,
+            account=account,
+            external_id=f"txn-{of.pk}-{number}",
+            amount=Decimal("1234567.80")
+            if number % 7 == 0
+            else Decimal("-4.5")
+            if number % 3 == 0
+            else Decimal("89.40"),
+            iso_currency=("USD", "JPY", "EUR")[number % 3],
+            date=today - timedelta(days=number % 30),
+            name=(
+                "Uber 072515 SF**POOL**",
+                "שופרסל דיל רמת גן",
+                "Whole Foods Market #10234 Edmonton Whyte Avenue & 104 Street",
+                "☕ Café",
+            )[number % 4],
+            pending=number % 5 == 0,
+            archived=number % 11 == 0,
+            raw_json={"name": "<img src=x onerror=alert(1)>", "amount": 89.4},
+        )
+        for number in range(count)
+    ]
+    return Transaction.objects.bulk_create(rows)
+
+
+def webhook(of: Connection | None, *, number: int = 0, status: str = "processed") -> WebhookEvent:
+    now = timezone.now()
+    return WebhookEvent.objects.create(
+        workspace_id=of.workspace_id if of else None,
+        connection=of,
+        provider="plaid",
+        environment="sandbox",
+        dedupe_key=uuid4().hex,
+        event_type="TRANSACTIONS",
+        code="SYNC_UPDATES_AVAILABLE",
+        item_id=f"item-{of.pk}" if of else "item-unknown",
+        headers={"user-agent": "plaid"},
+        payload={"webhook_type": "TRANSACTIONS", "note": "<b>bold</b>"},
+        body=SECRET.encode(),
+        status=status,
+        next_attempt_at=now,
+        first_received_at=now,
+        received_at=now,
+        correlation_id="corr-12345678",
+    )
+
+
+def error(of: Connection, user: User, *, status: int = 500) -> ErrorEvent:
+    return ErrorEvent.objects.create(
+        workspace_id=of.workspace_id,
+        connection=of,
+        user=user,
+        correlation_id="corr-12345678",
+        code="internal_error" if status >= 500 else "not_found",
+        status=status,
+        method="POST",
+        path="/api/v1/plaid/exchange-token",
+        operator_detail="KeyError: 'institution'",
+        stack='File "views.py", line 1\n  <module>' if status >= 500 else "",
+    )
+
+
+def everything(workspace: Workspace, owner: User, *, connections: int = 5, each: int = 3) -> list[Connection]:
+    """`connections` banks in various states, each with `each` runs, failures, transactions, webhooks and errors."""
+    made = []
+    for number in range(connections):
+        status = STATUSES[number % len(STATUSES)]
+        trouble = (
+            {"error_code": "bank_sign_in_required", "error_at": timezone.now(), "error_correlation_id": "corr-12345678"}
+            if status == Status.NEEDS_REAUTH
+            else {}
+        )
+        if status == Status.FAILED:
+            trouble = {
+                "error_code": "provider_error",
+                "error_detail": "Plaid said NEW_CODE.",
+                "error_at": timezone.now(),
+                "failure_count": 3,
+            }
+        row = connection(workspace, owner, number=number, status=status, **trouble)
+        made.append(row)
+        for position in range(each):
+            one = run(row, status=(RunStatus.SUCCEEDED, RunStatus.PARTIAL, RunStatus.FAILED)[position % 3])
+            failure(one)
+            webhook(row, number=position)
+            error(row, owner, status=(500, 404)[position % 2])
+        transactions(row, each * 4)
+        link = PlaidLink(
+            workspace=workspace,
+            user=owner,
+            connection=row,
+            environment="sandbox",
+            digest=f"{row.pk.hex}{number}",
+            expires_at=timezone.now(),
+        )
+        link.seal(LINK_TOKEN)
+        link.save()
+        PlaidExchange.objects.create(
+            workspace=workspace,
+            user=owner,
+            link=link,
+            connection=row,
+            environment="sandbox",
+            digest=f"{row.pk.hex}x{number}",
+            institution_name=row.name,
+            status="completed",
+        )
+    webhook(None, status="received")
+    return made
+
+
+def token_of(user: User) -> AccessToken:
+    return AccessToken.objects.filter(user=user).latest("created_at")

@@ -48,6 +48,8 @@ def public_token_exchange(
     OutcomeUnknown, RequestError, TemporaryError.
     """
     refuse_other_environment(public_token, environment)
+    if connection:
+        _refuse_unlinkable(connection, environment)
     client = PlaidClient(environment)
     metadata = metadata or {}
     _refuse_used(user=user, workspace_id=workspace_id, public_token=public_token)
@@ -67,7 +69,9 @@ def public_token_exchange(
         if not (isinstance(access_token, str) and access_token and isinstance(item_id, str) and item_id):
             raise records.malformed("the exchange's answer lacks access_token or item_id")
     except CausewayError as error:
-        raise _ended(exchange, error) from error
+        if (ended := _ended(exchange, error)) is error:
+            raise  # "from" would make it its own cause
+        raise ended from error
     connection = _connect(
         exchange,
         connection,
@@ -85,6 +89,16 @@ def refuse_other_environment(token: str, environment: str) -> None:
     named = token.split("-")[1] if token.count("-") >= 2 else ""
     if named in ("sandbox", "production") and named != environment:
         raise RequestError(f"This token belongs to {named}, not to {environment}.", code="wrong_environment")
+
+
+def _refuse_unlinkable(connection: Connection, environment: str) -> None:
+    """Before the call, which bills: a re-link that could not be stored."""
+    if connection.provider != Provider.PLAID:
+        raise RequestError("This connection is not a bank.", fields={"connection_id": ["This connection is not a bank."]})
+    if connection.environment != environment:
+        raise RequestError(f"This connection belongs to {connection.environment}.", code="wrong_environment")
+    if connection.status in (Status.DISCONNECTING, Status.DISCONNECTED):
+        raise Conflict(code="connection_not_active")
 
 
 def credential_of(connection: Connection) -> Credential:

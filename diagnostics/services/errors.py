@@ -107,7 +107,9 @@ def _record(error: BaseException, *, key: tuple[str, ...], per_minute: int, stat
 
 def _is_database_away(error: BaseException | None) -> bool:
     """Refused, timed out or cut off, somewhere down the chain of causes: then no SQLSTATE came with the error."""
-    while error is not None:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:  # an error can be raised as its own cause
+        seen.add(id(error))
         if isinstance(error, OperationalError | InterfaceError):
             return getattr(error.__cause__, "sqlstate", None) is None
         error = error.__cause__

@@ -140,6 +140,7 @@ def test_an_unknown_token_is_the_users_to_mend(exchange):
     with pytest.raises(RequestError) as caught:
         exchange(public_token="public-sandbox-00000000-0000-0000-0000-000000000000")
     assert caught.value.code == "invalid_public_token"
+    assert caught.value.__cause__ is not caught.value
 
 
 def test_a_token_of_the_other_environment_never_reaches_plaid(exchange, simulator):

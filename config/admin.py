@@ -26,7 +26,12 @@ from django_celery_beat import admin as beat
 from django_celery_beat import models as beat_models
 from unfold.admin import ModelAdmin
 from unfold.admin import TabularInline as UnfoldTabularInline
-from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesDropdownFilter, DropdownFilter
+from unfold.contrib.filters.admin import (
+    AutocompleteSelectFilter,
+    BooleanRadioFilter,
+    ChoicesDropdownFilter,
+    DropdownFilter,
+)
 from unfold.views import ChangeList
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
@@ -39,10 +44,12 @@ __all__ = [
     "Card",
     "ChoicesDropdownFilter",
     "ConsoleAdmin",
+    "DropdownFilter",
     "Header",
     "ReadOnlyAdmin",
     "SinceFilter",
     "Verb",
+    "YesNoFilter",
 ]
 
 
@@ -84,10 +91,17 @@ def oldest_id(since: datetime) -> uuid.UUID:
     return uuid.UUID(int=int(since.timestamp() * 1000) << 80)
 
 
+class YesNoFilter(BooleanRadioFilter):
+    """A flag. Left at "All", the form sends it empty, which unfold's own takes for a mistake."""
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
+        return super().queryset(request, queryset) if self.value() else queryset
+
+
 class SinceFilter(DropdownFilter):
     """Rows made in the last hour, day, week or month, found by their primary key."""
 
-    title = "made"
+    title = "time"
     parameter_name = "since"
     spans: ClassVar[dict[str, tuple[str, timedelta]]] = {
         "1h": ("In the last hour", timedelta(hours=1)),
@@ -159,6 +173,7 @@ class ConsoleAdmin(ModelAdmin):
     show_full_result_count = False
     list_per_page = 50
     list_max_show_all = 0
+    show_facets = admin.ShowFacets.NEVER  # they count the whole table once a choice
     list_filter_submit = True
     list_filter_sheet = True
     list_before_template = "admin/chips.html"

@@ -7,13 +7,13 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from config import console
-from config.admin import AutocompleteSelectFilter, Card, Header, ReadOnlyAdmin, SinceFilter
+from config.admin import AutocompleteSelectFilter, Card, DropdownFilter, Header, ReadOnlyAdmin, SinceFilter
 from config.states import ERROR
 from connections.errors import CATALOGUE
 from diagnostics.models import ErrorEvent
 
 
-class KindFilter(admin.SimpleListFilter):
+class KindFilter(DropdownFilter):
     """Ours (5xx), or the caller's (4xx)."""
 
     title = "kind"

@@ -7,7 +7,17 @@ from django.db.models import Exists, OuterRef, QuerySet
 from django.http import HttpRequest
 
 from config import console
-from config.admin import AutocompleteSelectFilter, Card, ChoicesDropdownFilter, Header, ReadOnlyAdmin, SinceFilter, Verb
+from config.admin import (
+    AutocompleteSelectFilter,
+    Card,
+    ChoicesDropdownFilter,
+    DropdownFilter,
+    Header,
+    ReadOnlyAdmin,
+    SinceFilter,
+    Verb,
+    YesNoFilter,
+)
 from config.states import FAILED_RECORD, RUN, TRANSACTION, state
 from connections.admin.connection import ConnectionAdmin as BaseConnectionAdmin
 from connections.models import Connection, User
@@ -185,7 +195,7 @@ def _resolve(failure: SyncFailure, actor: User, answer: str) -> str:
     return f"Resolved: {resolved.resolution}"
 
 
-class OpenFilter(admin.SimpleListFilter):
+class OpenFilter(DropdownFilter):
     """Open failures, or those that are resolved."""
 
     title = "state"
@@ -292,8 +302,8 @@ class TransactionAdmin(ReadOnlyAdmin):
     list_filter = (
         ("connection", AutocompleteSelectFilter),
         ("account", AutocompleteSelectFilter),
-        "pending",
-        "archived",
+        ("pending", YesNoFilter),
+        ("archived", YesNoFilter),
         SinceFilter,
     )
     search_fields = ("external_id__exact", "name", "merchant_name")

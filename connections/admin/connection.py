@@ -12,6 +12,7 @@ from config.admin import (
     Card,
     ChoicesDropdownFilter,
     ConsoleAdmin,
+    DropdownFilter,
     Header,
     ReadOnlyAdmin,
     Verb,
@@ -26,7 +27,7 @@ from connections.states import connection_state, late, next_step
 _URGENCY = (Status.FAILED, Status.NEEDS_REAUTH, Status.PENDING_CLEANUP, Status.ACTIVE, Status.PAUSED)
 
 
-class FreshnessFilter(admin.SimpleListFilter):
+class FreshnessFilter(DropdownFilter):
     """Active banks that were read in time, and those that were not."""
 
     title = "freshness"

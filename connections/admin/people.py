@@ -20,6 +20,7 @@ from config.admin import (
     ReadOnlyAdmin,
     SuperuserAdmin,
     Verb,
+    YesNoFilter,
 )
 from config.states import TOKEN
 from connections.models import AccessToken, Membership, User, Workspace
@@ -34,7 +35,7 @@ class WorkspaceAdmin(ConsoleAdmin):
 
     editable = ("name", "timezone", "sandbox_mode", "webhooks_enabled", "limits")
     list_display = ("slug", "name_name", "timezone", "sandbox_mode", "webhooks_enabled", "created_at_ago")
-    list_filter = ("sandbox_mode", "webhooks_enabled")
+    list_filter = (("sandbox_mode", YesNoFilter), ("webhooks_enabled", YesNoFilter))
     search_fields = ("slug", "name")
     fieldsets = (
         (None, {"fields": ("slug", "name", "timezone", "id_whole", "created_at_exact")}),
@@ -79,7 +80,11 @@ class UserAdmin(SuperuserAdmin, DjangoUserAdmin):
         "is_superuser",
         "last_login_ago",
     )
-    list_filter = ("is_active", "is_staff", "is_superuser")
+    list_filter = (
+        ("is_active", YesNoFilter),
+        ("is_staff", YesNoFilter),
+        ("is_superuser", YesNoFilter),
+    )
     search_fields = ("username", "email", "first_name", "last_name")
     ordering = ("username",)
     fieldsets = (

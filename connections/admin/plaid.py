@@ -7,7 +7,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from config import console
-from config.admin import Card, ChoicesDropdownFilter, Header, ReadOnlyAdmin, SinceFilter
+from config.admin import Card, ChoicesDropdownFilter, Header, ReadOnlyAdmin, SinceFilter, YesNoFilter
 from config.states import EXCHANGE, LINK, state
 from connections.models import PlaidExchange, PlaidItem, PlaidLink
 from connections.states import connection_state, next_step
@@ -28,7 +28,12 @@ class PlaidItemAdmin(ReadOnlyAdmin):
         "connection_name",
     )
     list_select_related = ("connection",)
-    list_filter = (SinceFilter, ("connection__status", ChoicesDropdownFilter), "is_large", "history_complete")
+    list_filter = (
+        SinceFilter,
+        ("connection__status", ChoicesDropdownFilter),
+        ("is_large", YesNoFilter),
+        ("history_complete", YesNoFilter),
+    )
     search_fields = ("item_id__exact", "institution_name", "institution_id__exact", "connection__name")
     fieldsets = (
         (
@@ -107,7 +112,7 @@ class PlaidLinkAdmin(ReadOnlyAdmin):
         "expires_at_ago",
     )
     list_select_related = ("user", "connection")
-    list_filter = (("status", ChoicesDropdownFilter), SinceFilter, "is_hosted")
+    list_filter = (("status", ChoicesDropdownFilter), SinceFilter, ("is_hosted", YesNoFilter))
     search_fields = ("user__username", "connection__name", "correlation_id__exact")
     fieldsets = (
         (

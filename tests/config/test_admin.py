@@ -206,3 +206,27 @@ def test_money_keeps_its_digits(amount, currency, shown):
     from config.console import money
 
     assert shown in money(Decimal(amount), currency)
+
+
+def test_a_filter_by_connection_suggests_names_and_narrows_the_list(console, workspace, alice):
+    made = rows.connection(workspace, alice.user)
+    rows.run(made)
+    rows.run(rows.connection(workspace, alice.user, number=3))
+    asked = {"app_label": "sync", "model_name": "syncrun", "field_name": "connection", "term": "Platypus"}
+    suggested = console.get(reverse("admin:autocomplete"), asked).json()["results"]
+    assert suggested == [{"id": str(made.pk), "text": "First Platypus Bank"}]
+    page = console.get(reverse("admin:sync_syncrun_changelist"), {"connection__id__exact": str(made.pk)})
+    assert [run.connection_id for run in page.context["cl"].result_list] == [made.pk]
+
+
+def test_filters_left_empty_filter_nothing(console, workspace, alice):
+    """The form of filters sends all of them, chosen or not."""
+    rows.everything(workspace, alice.user, connections=2, each=2)
+    for model in registered():
+        every = console.get(address(model)).context["cl"]
+        parameters = {
+            name: "" for spec in every.filter_specs for name in spec.expected_parameters() if "isnull" not in name
+        }
+        listed = console.get(address(model), parameters)
+        assert listed.status_code == 200, (model, parameters)
+        assert listed.context["cl"].result_count == every.result_count, (model, parameters)

@@ -3,6 +3,7 @@
 import os
 import secrets
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import environ
@@ -149,7 +150,7 @@ if _name := env.text("CAUSEWAY_DATABASE"):  # tests: every one of their processe
 # workspace switches to the tenant role (docs/explanation/row-security.md).
 DATABASE_ROLES = {"owner": _owner["USER"], "app": _app["USER"], "tenant": f"{_app['USER']}_tenant"}
 IS_WEB = os.environ.get("CAUSEWAY_PROCESS") == "web"
-DATABASES = {
+DATABASES: dict[str, dict[str, Any]] = {
     "default": {
         **_app,
         "ATOMIC_REQUESTS": False,
@@ -194,7 +195,7 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None
 CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 6
-CELERY_WORKER_ENABLE_SOFT_SHUTDOWN_ON_IDLE = True
+CELERY_WORKER_ENABLE_SOFT_SHUTDOWN_ON_IDLE = False  # work is rows: an idle worker has nothing to give back
 CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = True
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_ACCEPT_CONTENT = ["json"]
@@ -267,6 +268,11 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",
     "COMPONENT_SPLIT_REQUEST": True,
+    "ENUM_NAME_OVERRIDES": {
+        "ConnectionStatus": "connections.models.connection.Status",
+        "AccountStatus": "connections.models.account.Account.Status",
+        "RunStatus": "sync.models.run.RunStatus",
+    },
 }
 
 # --- logs ------------------------------------------------------------------------------------------------------------

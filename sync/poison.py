@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from sync.merge import MAX_AMOUNT
+from sync.merge import MAX_AMOUNT, MAX_ID_LENGTH
 
 # The only ways for valid JSON to be refused by jsonb; looking for them is far cheaper than asking PostgreSQL every time.
 _SUSPECT = re.compile(rb"\\u0000|\\u[dD][89a-fA-F]|[0-9][eE][+-]?[0-9]{3,}|[0-9]{100,}|NaN|Infinity")
@@ -90,6 +90,7 @@ def _poisoned(record: Any, reason: str) -> Poisoned:
     # json.dumps escapes to ASCII; doubling the escapes that jsonb or text refuse leaves something every column holds.
     payload = re.sub(r"\\u(0000|[dD][89a-fA-F][0-9a-fA-F]{2})", r"\\\\u\1", encode(record))[:20000]
     named = record.get("transaction_id") if isinstance(record, dict) else None
-    if not (isinstance(named, str) and 0 < len(named) <= 255 and not refusal(named)):
+    is_usable = isinstance(named, str) and not isinstance(named, _Number) and 0 < len(named) <= MAX_ID_LENGTH
+    if not is_usable or refusal(named):
         named = "unnamed-" + hashlib.md5(payload.encode(), usedforsecurity=False).hexdigest()
     return Poisoned(named, reason, payload)

@@ -1,6 +1,8 @@
 """Celery: the application, the few entries of the clock, and the correlation id that travels with a message."""
 
 import os
+from contextlib import AbstractContextManager
+from typing import Any
 
 from celery import Celery
 from celery.signals import (
@@ -40,50 +42,50 @@ app.conf.beat_schedule = {
 }
 
 _HEADER = "correlation_id"
-_bound: dict[str, object] = {}
+_bound: dict[str, AbstractContextManager] = {}
 
 
 @setup_logging.connect
-def _keep_django_logging(**_kwargs) -> None:
+def _keep_django_logging(**_kwargs: Any) -> None:
     """Django has configured logging already; connecting this stops Celery from doing it again."""
 
 
 @before_task_publish.connect
-def _send_correlation_id(headers=None, **_kwargs) -> None:
+def _send_correlation_id(headers: dict[str, Any] | None = None, **_kwargs: Any) -> None:
     if headers is not None and correlation.current():
         headers[_HEADER] = correlation.current()
 
 
 @task_prerun.connect
-def _take_correlation_id(task_id=None, task=None, **_kwargs) -> None:
+def _take_correlation_id(task_id: str = "", task: Any = None, **_kwargs: Any) -> None:
     context = correlation.bound(getattr(task.request, _HEADER, None))
     context.__enter__()
     _bound[task_id] = context
 
 
 @task_postrun.connect
-def _drop_correlation_id(task_id=None, **_kwargs) -> None:
+def _drop_correlation_id(task_id: str = "", **_kwargs: Any) -> None:
     if context := _bound.pop(task_id, None):
         context.__exit__(None, None, None)
 
 
 @worker_init.connect
-def _refuse_bad_configuration(**_kwargs) -> None:
+def _refuse_bad_configuration(**_kwargs: Any) -> None:
     from config.checks import refuse_bad_configuration
 
     refuse_bad_configuration()
 
 
 @heartbeat_sent.connect
-def _worker_lives(**_kwargs) -> None:
+def _worker_lives(**_kwargs: Any) -> None:
     liveness.mark("worker")
 
 
 @beat_init.connect
-def _beat_begins(**_kwargs) -> None:
+def _beat_begins(**_kwargs: Any) -> None:
     """Only in beat's own process: others send the same tasks, to wake a worker up."""
     after_task_publish.connect(_beat_lives, weak=False)
 
 
-def _beat_lives(**_kwargs) -> None:
+def _beat_lives(**_kwargs: Any) -> None:
     liveness.mark("beat")

@@ -1,6 +1,7 @@
 """System checks over the environment: everything that is missing or malformed, at once and in sentences."""
 
 import sys
+from typing import Any
 
 from django.conf import settings
 from django.core.checks import Error, Tags, register
@@ -9,7 +10,7 @@ CANNOT_START = 3  # the exit code after which gunicorn gives up; after others it
 
 
 @register(Tags.security)
-def environment_is_complete(app_configs, **_kwargs) -> list[Error]:
+def environment_is_complete(app_configs: Any, **_kwargs: Any) -> list[Error]:
     """One error a problem; `manage.py check` prints them all."""
     hint = "See .env.example and docs/reference/settings.md."
     return [

@@ -42,7 +42,7 @@ def _alone() -> MovingWindowRateLimiter:
 
 def take(*key: str, per_minute: int) -> float:
     """Take one from the budget `key`. Returns 0 when it was there, else the seconds until the next one is."""
-    global _away_until
+    global _away_until  # noqa: PLW0603 - one process has one broker, and it is away for all its threads
     if time.monotonic() >= _away_until:
         try:
             return _take(_shared(), per_minute, key)

@@ -129,10 +129,10 @@ class _Sync:
                 self._disowned(error)
                 continue
             if self._is_whole_update(page):
-                return self._apply(page)
+                return self._apply(page, is_staged=False)
             self._stage(page)
             if not page.has_more:
-                return self._apply(None, last=page)
+                return self._apply(page, is_staged=True)
             if self._should_stop():
                 return self._hand_over()
 
@@ -160,7 +160,7 @@ class _Sync:
         if self.position.restarts >= settings.SYNC_MAX_RESTARTS:
             raise error
         log.info("mutation_restart", run=str(self.position.run_id), restarts=self.position.restarts + 1)
-        time.sleep(random.uniform(0, settings.SYNC_RESTART_JITTER_S))
+        time.sleep(random.uniform(0, settings.SYNC_RESTART_JITTER_S))  # noqa: S311 - jitter
         self._restart(self.position.first_cursor, is_restart=True)
 
     def _disowned(self, error: CursorDisowned) -> None:
@@ -233,21 +233,19 @@ class _Sync:
         self.known_accounts |= page.account_ids
 
     # --- applying ---
-    def _apply(self, page: SyncPage | None, *, last: SyncPage | None = None) -> Outcome:
-        """Everything of this update, its ledger and the cursor in one transaction. page: the only one; last: of those staged."""
-        final = page or last
-        assert final is not None
-        raw, poisoned = final.raw, []
-        if page and not page.is_empty:
-            self._learn_accounts(page)
-            raw, poisoned = staging.without_poison(page.raw)
+    def _apply(self, final: SyncPage, *, is_staged: bool) -> Outcome:
+        """Everything of this update, its ledger and the cursor in one transaction. final: the last page, or the only one."""
+        is_direct = not is_staged and not final.is_empty
+        if is_direct:
+            self._learn_accounts(final)
+        raw, poisoned = staging.without_poison(final.raw) if is_direct else (b"", [])
         self.renewal.check()
         with transaction.atomic():
             ledger = Ledger()
-            if page and not page.is_empty:
+            if is_direct:
                 ledger.add(merge.merge_page(self.held, self.position.run_id, raw=raw))
                 ledger.add(_set_aside(self.held, self.position.run_id, poisoned))
-            elif page is None:
+            elif is_staged:
                 ledger.add(self._merge_stage(final))
             if ledger.created or ledger.updated:
                 merge.resolve_arrived_failures(self.held)

@@ -76,7 +76,7 @@ def claim(item_id: UUID | str) -> Claim | None:
     with connection.cursor() as cursor:
         cursor.execute(_CLAIM, {"item": str(item_id), "token": uuid4(), "lease_s": settings.LEASE_S})
         row = cursor.fetchone()
-    return Claim(*row[:-1], ciphertext=bytes(row[-1] or b"")) if row else None
+    return Claim(*row[:-1], bytes(row[-1] or b"")) if row else None
 
 
 class Renewal:

@@ -164,7 +164,7 @@ def _execute(statement: str, held: Claim, run_id: UUID, **parameters) -> Ledger:
     # Django's own cursor would escape the whole page into the text of the statement; this one sends it beside it.
     with server_side_cursor() as cursor:
         row = cursor.execute(statement, parameters).fetchone()
-    fetched, created, updated, sound, removed, removed_before, failed = row
+    fetched, created, updated, sound, removed, removed_before, failed = row or (0,) * 7
     unchanged = sound - created - updated + removed_before
     ledger = Ledger(
         fetched=fetched, created=created, updated=updated, unchanged=unchanged, removed=removed, failed=failed

@@ -89,7 +89,7 @@ def encode(value: Any) -> str:
 def _poisoned(record: Any, reason: str) -> Poisoned:
     # json.dumps escapes to ASCII; doubling the escapes that jsonb or text refuse leaves something every column holds.
     payload = re.sub(r"\\u(0000|[dD][89a-fA-F][0-9a-fA-F]{2})", r"\\\\u\1", encode(record))[:20000]
-    named = record.get("transaction_id") if isinstance(record, dict) else None
+    named: Any = record.get("transaction_id") if isinstance(record, dict) else None
     is_usable = isinstance(named, str) and not isinstance(named, _Number) and 0 < len(named) <= MAX_ID_LENGTH
     if not is_usable or refusal(named):
         named = "unnamed-" + hashlib.md5(payload.encode(), usedforsecurity=False).hexdigest()

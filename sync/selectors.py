@@ -1,5 +1,8 @@
 """What a person may see of runs and records."""
 
+from datetime import date
+from uuid import UUID
+
 from django.db.models import Q, QuerySet
 
 from connections.models import Connection, Membership
@@ -17,9 +20,9 @@ def transactions_of(
     connection: Connection,
     *,
     archived: str = "false",
-    account_id: object = None,
-    date_from: object = None,
-    date_to: object = None,
+    account_id: UUID | None = None,
+    date_from: date | None = None,
+    date_to: date | None = None,
     pending: bool | None = None,
     q: str = "",
 ) -> QuerySet[Transaction]:

@@ -123,7 +123,7 @@ def record_failure(connection: Connection, error: CausewayError) -> None:
 def backoff_s(failures: int) -> float:
     """Exponential from BACKOFF_BASE_S, capped, with ±20 % jitter so that many do not come back at once."""
     capped = min(settings.BACKOFF_MAX_S, settings.BACKOFF_BASE_S * 2 ** min(failures - 1, 20))
-    return capped * uniform(0.8, 1.2)
+    return capped * uniform(0.8, 1.2)  # noqa: S311 - jitter, not a secret
 
 
 def clear_backoff(connection: Connection) -> bool:
@@ -143,8 +143,7 @@ def refuse_unless_syncable(connection: Connection) -> None:
         raise Conflict(code=code)
     if not connection.is_syncable:
         raise Conflict(f"This connection is {connection.get_status_display().lower()}.", code="connection_not_active")
-    waits = connection.next_attempt_at and connection.next_attempt_at > timezone.now()
-    if waits and connection.wait_reason == Wait.RATE_LIMIT:
-        raise Conflict(code="rate_limit_wait", extra={"next_attempt_at": connection.next_attempt_at.isoformat()})
-    if waits and connection.wait_reason == Wait.CONFIGURATION:
-        raise Conflict(code="provider_misconfigured", extra={"next_attempt_at": connection.next_attempt_at.isoformat()})
+    refused = {Wait.RATE_LIMIT: "rate_limit_wait", Wait.CONFIGURATION: "provider_misconfigured"}
+    until, code = connection.next_attempt_at, refused.get(Wait(connection.wait_reason))
+    if code and until and until > timezone.now():
+        raise Conflict(code=code, extra={"next_attempt_at": until.isoformat()})

@@ -23,7 +23,7 @@ from connections.waking import wake
 
 log = structlog.get_logger(__name__)
 
-ACCESS_TOKEN = "access_token"
+ACCESS_TOKEN = "access_token"  # noqa: S105 - the credential's name, not its value
 
 
 def public_token_exchange(
@@ -94,7 +94,9 @@ def refuse_other_environment(token: str, environment: str) -> None:
 def _refuse_unlinkable(connection: Connection, environment: str) -> None:
     """Before the call, which bills: a re-link that could not be stored."""
     if connection.provider != Provider.PLAID:
-        raise RequestError("This connection is not a bank.", fields={"connection_id": ["This connection is not a bank."]})
+        raise RequestError(
+            "This connection is not a bank.", fields={"connection_id": ["This connection is not a bank."]}
+        )
     if connection.environment != environment:
         raise RequestError(f"This connection belongs to {connection.environment}.", code="wrong_environment")
     if connection.status in (Status.DISCONNECTING, Status.DISCONNECTED):

@@ -145,9 +145,9 @@ def test_a_removed_transaction_can_come_back(bank):
 def test_amounts_are_exact(bank):
     exact = "1234567890123.123456789012345678"
     fragment = (
-        '{"transaction_id":"exact-1","account_id":"%s","amount":%s,"iso_currency_code":null,'
+        f'{{"transaction_id":"exact-1","account_id":"{bank.account_ids[0]}","amount":{exact},"iso_currency_code":null,'
         '"unofficial_currency_code":"ETH","date":"2026-11-01","name":"Exact","pending":false}'
-    ) % (bank.account_ids[0], exact)
+    )
     bank.ops({"op": "raw_fragment", "json": fragment})
     bank.turn()
     row = bank.transaction("exact-1")

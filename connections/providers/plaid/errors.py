@@ -119,7 +119,7 @@ def classify_error(answer: dict[str, Any]) -> CausewayError:
     """The same from a PlaidError object, as answers, Items and webhooks carry it."""
     error_type, error_code = (str(answer.get("error_type") or ""), str(answer.get("error_code") or ""))
     message = str(answer.get("error_message") or "")
-    facts = {
+    facts: dict[str, Any] = {
         "provider": PROVIDER,
         "provider_code": error_code,
         "request_id": str(answer.get("request_id") or ""),

@@ -23,18 +23,19 @@ def sync_page(raw: bytes) -> SyncPage:
         answer = _lenient(raw)
     if not isinstance(answer, dict):
         raise malformed("the sync page is not a JSON object")
-    lists = [answer.get(name) for name in ("added", "modified", "removed")]
+    added, modified, removed = (answer.get(name) for name in ("added", "modified", "removed"))
     next_cursor, has_more = answer.get("next_cursor"), answer.get("has_more")
-    if (
-        not all(isinstance(found, list) for found in lists)
-        or not isinstance(next_cursor, str)
-        or not isinstance(has_more, bool)
+    if not (
+        isinstance(added, list)
+        and isinstance(modified, list)
+        and isinstance(removed, list)
+        and isinstance(next_cursor, str)
+        and isinstance(has_more, bool)
     ):
         raise malformed(
             "the sync page lacks added, modified, removed, next_cursor or has_more",
             request_id=str(answer.get("request_id") or ""),
         )
-    added, modified, removed = lists
     return SyncPage(
         raw=raw,
         next_position=next_cursor,

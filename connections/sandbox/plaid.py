@@ -188,7 +188,7 @@ class PlaidSimulator:
         if fault.kind == "truncated":
             raise send_truncated(request.socket, response)
         if fault.kind == "malformed":
-            response.body = response.body[: max(1, len(response.body) * 2 // 3)] + b'"}'
+            response.body = response.body[: max(1, len(response.body) * 2 // 3)] + b"}]"
             return response
         if fault.kind == "oversized":
             padding = b'{"padding":"' + b"x" * int(options.get("bytes", 64 * 1024 * 1024)) + b'",'

@@ -39,7 +39,10 @@ def make_account(connection: Connection, name: str = "Checking", **fields: Any) 
     values = {"workspace_id": connection.workspace_id, "connection": connection, "name": name, "iso_currency": "USD"}
     made = Account.objects.create(**values | fields)
     PlaidItemAccount.objects.create(
-        workspace_id=connection.workspace_id, item=connection.plaid_item, account=made, plaid_account_id=f"plaid-{made.pk}"
+        workspace_id=connection.workspace_id,
+        item=connection.plaid_item,
+        account=made,
+        plaid_account_id=f"plaid-{made.pk}",
     )
     return made
 

@@ -87,7 +87,9 @@ def test_error_code_that_nobody_knows_any_more_keeps_its_name(alice, bank):
 
 
 def test_secrets_in_the_configuration_are_masked(alice):
-    shop = make_shop(alice, config={"store_url": "https://shop.example", "consumer_secret": "cs_1", "dsn": "postgres://a:b@c/d"})
+    shop = make_shop(
+        alice, config={"store_url": "https://shop.example", "consumer_secret": "cs_1", "dsn": "postgres://a:b@c/d"}
+    )
     config = alice.api.get(f"/api/v1/connections/{shop.pk}").json()["config"]
     assert config == {"store_url": "https://shop.example", "consumer_secret": "[hidden]", "dsn": "[hidden]"}
 
@@ -145,7 +147,9 @@ def test_accounts_come_newest_first_in_a_fixed_number_of_queries(alice, bank, dj
 
 
 @pytest.mark.parametrize("tail", ["", "/accounts"])
-@pytest.mark.parametrize("pk", [UNKNOWN, "1", "x" * 300, "%00", "%FF", "..%2f..", "019A2F6E-7C1D-7B52-9A4E-3F1C5D7E9B2"])
+@pytest.mark.parametrize(
+    "pk", [UNKNOWN, "1", "x" * 300, "%00", "%FF", "..%2f..", "019A2F6E-7C1D-7B52-9A4E-3F1C5D7E9B2"]
+)
 def test_unknown_and_impossible_ids_are_404(alice, pk, tail):
     assert_problem(alice.api.get(f"/api/v1/connections/{pk}{tail}"), 404, "not_found")
 

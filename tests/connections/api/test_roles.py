@@ -51,14 +51,20 @@ class Stage:
             for kind, make in (("bank", make_bank), ("shop", make_shop)):
                 made = make(owner)
                 self.connections[f"{whose} {kind}"] = made
-                run = SyncRun.objects.create(workspace=owner.workspace, connection=made, trigger="user", status="succeeded")
+                run = SyncRun.objects.create(
+                    workspace=owner.workspace, connection=made, trigger="user", status="succeeded"
+                )
                 self.runs[f"{whose} {kind}"] = run
 
     def ask(self, client: APIClient, rule: Rule, subject: str, mount: str = matrix.API):
         pk = self.connections[subject].pk
         path = rule.path.format(connection_id=pk, sync_id=self.runs[subject].pk).replace(matrix.API, mount, 1)
         body = BODIES.get(label(rule), lambda _pk: {})(pk)
-        return client.generic(rule.method, path) if rule.method == "GET" else getattr(client, rule.method.lower())(path, body, format="json")
+        return (
+            client.generic(rule.method, path)
+            if rule.method == "GET"
+            else getattr(client, rule.method.lower())(path, body, format="json")
+        )
 
     def named(self, response) -> set[str]:
         """Which subjects a list holds."""
@@ -123,7 +129,9 @@ def test_session_endpoints_are_as_the_page_says(alice):
 def test_staff_see_no_more_than_their_role(workspace, other):
     caller = person("sam", workspace, Role.VIEWER, is_staff=True)
     stage = Stage(caller, other)
-    response = stage.ask(caller.api, next(rule for rule in WORKSPACE_RULES if label(rule) == "GET connections"), "own bank")
+    response = stage.ask(
+        caller.api, next(rule for rule in WORKSPACE_RULES if label(rule) == "GET connections"), "own bank"
+    )
     assert stage.named(response) == set(IN_REACH[NO_BANKS])
 
 
@@ -135,7 +143,9 @@ def is_listed(route: str) -> bool:
 def test_every_view_is_a_workspace_view_or_listed_as_one_that_is_not():
     views = [(route, view_of(callback)) for route, callback in routes()]
     assert len(views) > 20
-    neither = [r for r, view in views if not (isinstance(view, type) and issubclass(view, WorkspaceView)) and not is_listed(r)]
+    neither = [
+        r for r, view in views if not (isinstance(view, type) and issubclass(view, WorkspaceView)) and not is_listed(r)
+    ]
     assert neither == ["/"]  # a redirect, which reads nothing
     both = [r for r, view in views if isinstance(view, type) and issubclass(view, WorkspaceView) and is_listed(r)]
     assert both == []
@@ -152,14 +162,18 @@ def test_every_workspace_view_says_which_role_each_of_its_methods_needs():
 
 
 def test_every_api_view_but_the_schema_builds_on_ours():
-    others = {r for r, callback in routes() if r.startswith("/api/") and not issubclass(view_of(callback) or object, ApiView)}
+    others = {
+        r for r, callback in routes() if r.startswith("/api/") and not issubclass(view_of(callback) or object, ApiView)
+    }
     assert others == {"/api/schema/", "/api/docs/"}
 
 
 def test_both_mounts_answer_the_same_routes():
     found = {r for r, _ in routes()}
     current = {r.removeprefix("/api/v1/") for r in found if r.startswith("/api/v1/")}
-    assert current == {r.removeprefix("/api/") for r in found if r.startswith("/api/") and not r.startswith("/api/v1/")} - {"schema/", "docs/"}
+    assert current == {
+        r.removeprefix("/api/") for r in found if r.startswith("/api/") and not r.startswith("/api/v1/")
+    } - {"schema/", "docs/"}
 
 
 def test_no_api_route_ends_in_a_slash():

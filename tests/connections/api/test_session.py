@@ -40,7 +40,9 @@ def test_sign_in_gives_a_token_that_works_and_is_stored_as_a_digest(anonymous, e
     assert anonymous.get("/api/me").json()["user"]["username"] == "erin"
 
 
-@pytest.mark.parametrize("username,password", [("erin", "wrong"), ("nobody", PASSWORD), ("ERIN", PASSWORD), (" erin", PASSWORD)])
+@pytest.mark.parametrize(
+    "username,password", [("erin", "wrong"), ("nobody", PASSWORD), ("ERIN", PASSWORD), (" erin", PASSWORD)]
+)
 def test_wrong_name_and_wrong_password_are_answered_alike(anonymous, erin, username, password):
     body = assert_problem(sign_in(anonymous, username, password), 401, "invalid_login")
     assert body["detail"] == "No active account matches that username and password."
@@ -82,7 +84,10 @@ def test_unknown_name_takes_as_long_as_a_wrong_password(anonymous, erin):
     ],
 )
 def test_input_that_cannot_be_is_named_by_field(anonymous, body, field):
-    assert field in assert_problem(anonymous.post("/api/v1/auth/token", body, format="json"), 400, "validation_failed")["errors"]
+    assert (
+        field
+        in assert_problem(anonymous.post("/api/v1/auth/token", body, format="json"), 400, "validation_failed")["errors"]
+    )
 
 
 def test_bad_authorization_header_does_not_keep_one_from_signing_in(anonymous, erin):
@@ -122,7 +127,9 @@ def test_signing_out_needs_a_token(anonymous, db):
 
 
 def test_me_lists_every_workspace_with_the_role_there(alice):
-    Membership.objects.create(workspace=Workspace.objects.create(slug="zeta", name="Zeta"), user=alice.user, role="viewer")
+    Membership.objects.create(
+        workspace=Workspace.objects.create(slug="zeta", name="Zeta"), user=alice.user, role="viewer"
+    )
     body = alice.api.get("/api/v1/me").json()
     assert body["user"] == {"id": str(alice.user.pk), "username": "alice", "email": "", "is_staff": False}
     assert [(m["workspace"]["slug"], m["workspace"]["name"], m["role"]) for m in body["memberships"]] == [
@@ -140,7 +147,16 @@ def test_me_works_without_any_workspace(erin, anonymous):
 
 @pytest.mark.parametrize(
     "header",
-    ["", "Basic YWxpY2U6eA==", "Bearer", "Bearer a b", "Bearer cwt_unknown", "Bearer " + "x" * 201, "Bearer \xc3\xa4\xff", "bearer"],
+    [
+        "",
+        "Basic YWxpY2U6eA==",
+        "Bearer",
+        "Bearer a b",
+        "Bearer cwt_unknown",
+        "Bearer " + "x" * 201,
+        "Bearer \xc3\xa4\xff",
+        "bearer",
+    ],
 )
 @pytest.mark.parametrize("path", ["/api/v1/me", "/api/v1/connections"])
 def test_malformed_and_unknown_tokens_are_401(anonymous, db, path, header):

@@ -41,7 +41,9 @@ def test_slug_or_id_chooses_the_workspace(both, alice, charlie, by):
             assert names(both.api.get("/api/v1/connections", headers={"X-Workspace": written})) == [expected]
 
 
-@pytest.mark.parametrize("wanted", ["globex", "nowhere", "019a2f6e-7c1d-7b52-9a4e-3f1c5d7e9b20", "nul\0", "%00", "x" * 5000])
+@pytest.mark.parametrize(
+    "wanted", ["globex", "nowhere", "019a2f6e-7c1d-7b52-9a4e-3f1c5d7e9b20", "nul\0", "%00", "x" * 5000]
+)
 def test_foreign_and_unknown_workspaces_are_404(alice, charlie, wanted):
     assert_problem(alice.api.get("/api/v1/connections", headers={"X-Workspace": wanted}), 404, "not_found")
 

@@ -42,12 +42,12 @@ class Claim:
     trigger: str
     credential_id: UUID | None
     key_id: str
-    ciphertext: bytes
+    ciphertext: bytes | memoryview | None
 
     def access_token(self) -> str:
         """The plaintext. Raises CredentialUnreadable."""
         place = f"connections_credential:{self.credential_id}:{ACCESS_TOKEN}"
-        return vault.decrypt(self.ciphertext, key_id=self.key_id, place=place).decode()
+        return vault.decrypt(bytes(self.ciphertext or b""), key_id=self.key_id, place=place).decode()
 
 
 _CLAIM = f"""
@@ -76,7 +76,7 @@ def claim(item_id: UUID | str) -> Claim | None:
     with connection.cursor() as cursor:
         cursor.execute(_CLAIM, {"item": str(item_id), "token": uuid4(), "lease_s": settings.LEASE_S})
         row = cursor.fetchone()
-    return Claim(*row[:-1], bytes(row[-1] or b"")) if row else None
+    return Claim(*row) if row else None
 
 
 class Renewal:

@@ -144,6 +144,6 @@ def refuse_unless_syncable(connection: Connection) -> None:
     if not connection.is_syncable:
         raise Conflict(f"This connection is {connection.get_status_display().lower()}.", code="connection_not_active")
     refused = {Wait.RATE_LIMIT: "rate_limit_wait", Wait.CONFIGURATION: "provider_misconfigured"}
-    until, code = connection.next_attempt_at, refused.get(Wait(connection.wait_reason))
-    if code and until and until > timezone.now():
-        raise Conflict(code=code, extra={"next_attempt_at": until.isoformat()})
+    until, why = connection.next_attempt_at, refused.get(Wait(connection.wait_reason))
+    if why and until and until > timezone.now():
+        raise Conflict(code=why, extra={"next_attempt_at": until.isoformat()})

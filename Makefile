@@ -19,7 +19,7 @@ test: .venv-with-tests ## run the tests; ARGS="..." goes to pytest, and leaves t
 		$(if $(ARGS),$(ARGS),--cov --cov-report=term)
 
 test-long: .venv-with-tests ## run the long chaos and property tests
-	@set -e; eval "$$(sh tests/browser.sh)"; exec $(PY) -m pytest -n 2 -m long --durations=10 $(ARGS)
+	@set -e; eval "$$(sh tests/browser.sh)"; exec $(PY) -m pytest -n 2 -m long -o faulthandler_timeout=3600 --durations=10 $(ARGS)
 
 lint: .venv-with-tests ## style, types, import direction, and generated files
 	$(PY) -m ruff check .

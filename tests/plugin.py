@@ -41,6 +41,11 @@ ENVIRONMENT = {
 }
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """A random UUID in a test's name would give xdist's workers different tests to collect."""
+    return argname if re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", str(val)) else None
+
+
 def pytest_unconfigure(config: pytest.Config) -> None:
     if IS_FIRST:
         _remove(SERVERS)

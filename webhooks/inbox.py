@@ -9,7 +9,8 @@ In that statement
 
 An identical message that still waits changes nothing, because the Item is dirty already. Where it is not, or somebody
 is reading it right now, the message may be true news, so it is marked dirty all the same. What another transaction
-holds is left alone: `is_marked` stays false, and whoever processes the event marks the Item then.
+holds is left alone: `is_marked` stays false, and whoever processes the event marks the Item then. (Locks are taken
+with NO KEY everywhere here: a plain FOR UPDATE on a connection would hold up the foreign key of its new event.)
 """
 
 import hashlib

@@ -63,7 +63,7 @@ class AutoSchema(_AutoSchema):
         word = self.path.removeprefix(API).split("/")[0]
         return ["session" if word in ("auth", "me") else word]
 
-    def get_description(self) -> str:
+    def get_description(self) -> str:  # type: ignore[override]
         """The view's own words; those of a base class say nothing about the endpoint."""
         return (vars(type(self.view)).get("__doc__") or "").strip()
 
@@ -99,7 +99,7 @@ class AutoSchema(_AutoSchema):
 
 
 def _problem(codes: list[str]) -> Json:
-    examples = {
+    examples: dict[str, Any] = {
         code: {
             "summary": CATALOGUE[code].title,
             "value": problems.problem(CausewayError(code=code), instance=API + "…"),

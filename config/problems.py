@@ -5,6 +5,7 @@ Used by the API for its own errors and the framework's alike, and by plain Djang
 
 from collections.abc import Callable
 from http import HTTPStatus
+from math import ceil
 from typing import Any
 
 import structlog
@@ -62,7 +63,7 @@ def translate(error: Exception) -> CausewayError:
     if isinstance(error, exceptions.ValidationError):
         return CausewayError(code=code, fields=field_messages(error.detail))
     if isinstance(error, exceptions.Throttled):
-        return CausewayError(code=code, retry_after_s=error.wait)
+        return CausewayError(code=code, retry_after_s=error.wait)  # type: ignore[attr-defined]
     if isinstance(error, exceptions.ParseError | exceptions.UnsupportedMediaType | exceptions.MethodNotAllowed):
         return CausewayError(str(error.detail), code=code)
     if isinstance(error, DisallowedHost):
@@ -109,7 +110,7 @@ def problem(error: CausewayError, *, instance: str) -> dict[str, Any]:
 def headers(error: CausewayError) -> dict[str, str]:
     found = {}
     if error.retry_after_s is not None:
-        found["Retry-After"] = str(max(1, round(error.retry_after_s)))
+        found["Retry-After"] = str(max(1, ceil(error.retry_after_s)))
     if error.entry.status == HTTPStatus.UNAUTHORIZED:
         found["WWW-Authenticate"] = 'Bearer realm="causeway"'
     return found
@@ -159,7 +160,7 @@ def _handler(code: str) -> Callable[..., HttpResponse]:
         error = translate(exception) if exception else CausewayError(code=code)
         if request.path.startswith(_API):
             return problem_response(request, error)
-        body = report(request, exception or error, error)
+        body = report(request, error, error)
         text = f"{body['title']}\n{body['detail']}\nCorrelation id: {body['correlation_id']}\n"
         return HttpResponse(text, status=body["status"], content_type="text/plain; charset=utf-8")
 

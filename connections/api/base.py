@@ -7,7 +7,7 @@ response is closed, the database shows that workspace only. A view that is neith
 
 from collections.abc import Callable
 from io import BytesIO
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar, cast
 from urllib.parse import unquote_to_bytes
 from uuid import UUID
 
@@ -25,7 +25,7 @@ from rest_framework.views import APIView
 from connections.api import tenant
 from connections.api.paging import KeysetPagination
 from connections.errors import CausewayError, NotFound, PermissionRefused, RequestError
-from connections.models import Connection, Membership, Role
+from connections.models import AccessToken, Connection, Membership, Role, User
 from connections.selectors import connections_visible_to, memberships_of
 
 Reach = Callable[[Membership], QuerySet[Any]]
@@ -36,7 +36,7 @@ class ApiView(APIView):
     """Session endpoints: authenticated, readable requests; the database stays the app role's."""
 
     http_method_names = ["get", "head", "post", "put", "patch", "delete"]
-    pagination_class: ClassVar[type[KeysetPagination] | None] = None
+    pagination_class: ClassVar[type[KeysetPagination]] = KeysetPagination
     anonymous_methods: ClassVar[tuple[str, ...]] = ()  # for these nobody has to be signed in
 
     def perform_authentication(self, request: Request) -> None:
@@ -60,12 +60,18 @@ class ApiView(APIView):
         if not hasattr(self, str(request.method).lower()):
             self.http_method_not_allowed(request)
 
-    def finalize_response(
-        self, request: Request, response: HttpResponseBase, *args: Any, **kwargs: Any
-    ) -> HttpResponseBase:
+    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
         response = super().finalize_response(request, response, *args, **kwargs)
         response.headers.setdefault("Cache-Control", "no-store")  # money, names, tokens: nobody on the way keeps them
         return response
+
+    @property
+    def user(self) -> User:
+        return cast(User, self.request.user)
+
+    @property
+    def token(self) -> AccessToken:
+        return cast(AccessToken, self.request.auth)
 
     def valid(self, serializer: type[Serializer], data: Any) -> dict[str, Any]:
         """The input as the serializer reads it. Raises ValidationError."""
@@ -75,7 +81,6 @@ class ApiView(APIView):
 
     def page(self, rows: QuerySet, serializer: type[BaseSerializer]) -> Response:
         """One page of the rows, in the view's `pagination_class`."""
-        assert self.pagination_class, f"{type(self).__name__} lists without a pagination_class"
         paginator = self.pagination_class()
         found = paginator.paginate_queryset(rows, self.request, self)
         return paginator.get_paginated_response(serializer(found, many=True).data)
@@ -102,9 +107,9 @@ class WorkspaceView(ApiView):
         if needed is None:
             self.http_method_not_allowed(request)
             return
-        self.membership = membership_chosen(request)
+        self.membership = membership_chosen(self.user, request.headers.get("X-Workspace", ""))
         request._request.membership = self.membership  # type: ignore[attr-defined]
-        if method not in SAFE_METHODS and request.auth.scope == "read":
+        if method not in SAFE_METHODS and self.token.scope == "read":
             raise PermissionRefused("This token may only read.", remediation="Use a token with the full scope.")
         if not Role(self.membership.role).covers(needed):
             raise PermissionRefused(f"This needs the role {needed.label.lower()}; yours is {self.membership.role}.")
@@ -122,31 +127,29 @@ class WorkspaceView(ApiView):
         """The row with this id, or a 404."""
         row = rows.filter(pk=pk).first()
         if row is None:
-            raise NotFound()
+            raise NotFound
         return row
 
     def connection(self, pk: UUID) -> Connection:
         """The connection, where it is within the view's reach; 403 where it may be seen but not managed, else 404."""
-        assert self.reach
-        row = type(self).reach(self.membership).filter(pk=pk).first()
+        row = type(self).reach(self.membership).filter(pk=pk).first()  # type: ignore[misc] # a view that asks has one
         if row is None:
             self.found(connections_visible_to(self.membership), pk)
             if self.request.method in SAFE_METHODS:
-                raise NotFound()
+                raise NotFound
             raise PermissionRefused("Only its owner and the workspace's operators may do this with the connection.")
         return row
 
 
-def membership_chosen(request: Request) -> Membership:
-    """The caller's membership in the workspace they mean: one query. X-Workspace: its slug or id."""
-    memberships = list(memberships_of(request.user))
+def membership_chosen(user: User, wanted: str) -> Membership:
+    """The person's membership in the workspace they mean: one query. wanted: its slug or id, "" where there is but one."""
+    memberships = list(memberships_of(user))
     if not memberships:
         raise PermissionRefused(
             "You do not belong to any workspace yet.",
             remediation="Ask the owner of a workspace to add you as a member.",
         )
-    wanted = request.headers.get("X-Workspace", "").strip().lower()
-    if wanted:
+    if wanted := wanted.strip().lower():
         for membership in memberships:
             if wanted in (membership.workspace.slug, str(membership.workspace_id)):
                 return membership
@@ -178,4 +181,4 @@ def load_chunked_body(request: HttpRequest) -> None:
     except Exception:  # noqa: BLE001 - every server has errors of its own for chunks that are none
         raise ParseError("The body's chunks could not be read.") from None
     request.META["CONTENT_LENGTH"] = str(len(body))
-    request._stream = BytesIO(body)  # type: ignore[attr-defined]
+    request._stream = BytesIO(body)

@@ -29,7 +29,7 @@ class KeysetPagination(BasePagination):
     keys: ClassVar[tuple[str, ...]] = ("id",)
     max_page_size: ClassVar[int] = 100
 
-    def paginate_queryset(self, queryset: QuerySet, request: Request, view: Any = None) -> list[Any]:
+    def paginate_queryset(self, queryset: Any, request: Request, view: Any = None) -> list[Any]:
         """The rows of the page that the request asks for: one query. Raises RequestError for a bad cursor or size."""
         self._request = request
         size = self._size(request.query_params.get("page_size"))
@@ -50,9 +50,9 @@ class KeysetPagination(BasePagination):
         return Response({"next": self._next, "previous": self._previous, "results": data})
 
     @property
-    def _salt(self) -> str:
+    def _signer(self) -> signing.Signer:
         """A cursor of one kind of list means nothing to another."""
-        return f"page:{','.join(self.keys)}"
+        return signing.Signer(salt=f"page:{','.join(self.keys)}")
 
     def _size(self, given: str | None) -> int:
         if given is None:
@@ -68,7 +68,7 @@ class KeysetPagination(BasePagination):
         try:
             if len(cursor) > _CURSOR_LIMIT:
                 raise signing.BadSignature
-            is_back, *values = signing.loads(cursor, salt=self._salt)
+            is_back, *values = self._signer.unsign_object(cursor)
         except signing.BadSignature:
             raise RequestError(fields={"cursor": ["Not a cursor of this list. Follow next or previous."]}) from None
         fields = [queryset.model._meta.get_field(key) for key in self.keys]
@@ -77,7 +77,7 @@ class KeysetPagination(BasePagination):
     def _link(self, row: Any, *, is_back: bool) -> str:
         values = [int(is_back), *(str(getattr(row, key)) for key in self.keys)]
         query = self._request.query_params.copy()
-        query["cursor"] = signing.dumps(values, salt=self._salt)
+        query["cursor"] = self._signer.sign_object(values)
         pairs = [(name, value) for name, found in query.lists() for value in found]
         return f"{settings.PUBLIC_URL}{escape_uri_path(self._request.path)}?{urlencode(pairs)}"
 

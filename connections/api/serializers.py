@@ -215,7 +215,7 @@ class LinkMetadataSerializer(serializers.Serializer):
     """What Link's onSuccess gives beside the public token; other fields of it are ignored."""
 
     institution = InstitutionMetadataSerializer(required=False, allow_null=True)
-    accounts = AccountMetadataSerializer(many=True, required=False, allow_null=True, max_length=500)
+    accounts = AccountMetadataSerializer(many=True, required=False, allow_null=True, max_length=500)  # type: ignore[call-arg]
 
 
 class ExchangeSerializer(serializers.Serializer):

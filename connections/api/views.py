@@ -10,7 +10,6 @@ from config.openapi import raises
 from connections import selectors
 from connections.api import examples, serializers
 from connections.api.base import ApiView, WorkspaceView
-from connections.api.paging import KeysetPagination
 from connections.api.throttling import LoginThrottle
 from connections.errors import CausewayError
 from connections.models import Connection, Role
@@ -54,7 +53,7 @@ class TokenView(ApiView):
         responses={204: None},
     )
     def delete(self, request: Request) -> Response:
-        token_revoke(token=request.auth)
+        token_revoke(token=self.token)
         return Response(status=204)
 
 
@@ -66,7 +65,7 @@ class MeView(ApiView):
         examples=examples.ME,
     )
     def get(self, request: Request) -> Response:
-        me = {"user": request.user, "memberships": selectors.memberships_of(request.user), "token": request.auth}
+        me = {"user": self.user, "memberships": selectors.memberships_of(self.user), "token": self.token}
         return Response(serializers.MeSerializer(me).data)
 
 
@@ -74,7 +73,6 @@ class MeView(ApiView):
 class ConnectionsView(WorkspaceView):
     roles = {"GET": Role.VIEWER}
     reach = selectors.connections_visible_to
-    pagination_class = KeysetPagination
 
     @extend_schema(
         operation_id="connections_list",
@@ -103,7 +101,6 @@ class ConnectionView(WorkspaceView):
 class AccountsView(WorkspaceView):
     roles = {"GET": Role.VIEWER}
     reach = selectors.bank_data_visible_to
-    pagination_class = KeysetPagination
 
     @extend_schema(
         operation_id="connections_accounts_list",
@@ -137,7 +134,7 @@ class LinkTokenView(WorkspaceView):
     def post(self, request: Request) -> Response:
         given = self.valid(serializers.LinkTokenRequestSerializer, request.data)
         token = link_create(
-            user=request.user,
+            user=self.user,
             workspace_id=self.membership.workspace_id,
             environment=given.get("environment") or _usual_environment(self),
             connection=_managed(self, given.get("connection_id")),
@@ -171,7 +168,7 @@ class ExchangeTokenView(WorkspaceView):
         given = self.valid(serializers.ExchangeSerializer, request.data)
         connection = _managed(self, given.get("connection_id"))
         made = public_token_exchange(
-            user=request.user,
+            user=self.user,
             workspace_id=self.membership.workspace_id,
             public_token=given["public_token"],
             environment=given.get("environment") or _environment_of(given["public_token"]) or _usual_environment(self),

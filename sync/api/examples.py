@@ -1,11 +1,13 @@
 """One example an operation, for the API's documentation."""
 
+from typing import Any
+
 from connections.api.examples import answered, listed
 
 _TIME = "2026-05-12T14:03:09Z"
 _CONNECTION_ID = "019a2f6e-7c1d-7b52-9a4e-3f1c5d7e9b20"
 _OUTCOMES = ("fetched", "processed", "created", "updated", "unchanged", "removed", "skipped", "parked", "failed")
-_QUEUED = {
+_QUEUED: dict[str, Any] = {
     "sync_id": "019a2f70-1a2b-7c3d-8e4f-5a6b7c8d9e0f",
     "parent_id": None,
     "status": "queued",

@@ -34,7 +34,7 @@ class RunSerializer(serializers.Serializer):
     records_parked = serializers.IntegerField(help_text="Wait for another record or for a decision.")
     records_failed = serializers.IntegerField()
     ledger_balanced = serializers.BooleanField()
-    errors = serializers.SerializerMethodField()
+    errors = serializers.SerializerMethodField()  # type: ignore[assignment]
     plan_id = serializers.SerializerMethodField()
     correlation_id = serializers.CharField()
 

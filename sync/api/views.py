@@ -34,7 +34,7 @@ class RefreshView(WorkspaceView):
     @raises("bank_sign_in_required", "bank_action_required", "bank_no_accounts", "provider_misconfigured")
     def post(self, request: Request, connection_id: UUID) -> Response:
         connection = self.connection(connection_id)
-        run = run_request(connection_id=connection.pk, trigger=Trigger.USER, requested_by=request.user)
+        run = run_request(connection_id=connection.pk, trigger=Trigger.USER, requested_by=self.user)
         return Response(serializers.RunSerializer(run).data, status=202)
 
 
@@ -64,7 +64,6 @@ class TransactionsView(WorkspaceView):
 class RunsView(WorkspaceView):
     roles = {"GET": Role.VIEWER}
     reach = selectors.runs_visible_to
-    pagination_class = KeysetPagination
 
     @extend_schema(
         operation_id="sync_status_list",

@@ -249,7 +249,7 @@ class _Sync:
                 ledger.add(self._merge_stage(final))
             if ledger.created or ledger.updated:
                 merge.resolve_arrived_failures(self.held)
-            _end_run(self.held, self.position.run_id, ledger)
+            _end_run(self.held, self.position, final, ledger)
             self._move_cursor(final)
         log.info(
             "synced",
@@ -350,7 +350,7 @@ def _open_run(held: Claim) -> Position:
         return Position(*cursor.fetchone())
 
 
-def _end_run(held: Claim, run_id: UUID, ledger: Ledger) -> None:
+def _end_run(held: Claim, position: Position, final: SyncPage, ledger: Ledger) -> None:
     """Write the ledger and clear the connection's troubles: one statement. A ledger that does not balance fails the run."""
     errors = [_error_entry(CausewayError(code="record_rejected"))] if ledger.failed else []
     if not ledger.is_balanced:
@@ -362,13 +362,15 @@ def _end_run(held: Claim, run_id: UUID, ledger: Ledger) -> None:
             UPDATE sync_syncrun SET status = %(status)s, finished_at = now(), lease_token = NULL, errors = %(errors)s,
                 records_fetched = %(fetched)s, records_created = %(created)s, records_updated = %(updated)s,
                 records_unchanged = %(unchanged)s, records_removed = %(removed)s, records_skipped = %(skipped)s,
-                records_parked = %(parked)s, records_failed = %(failed)s
+                records_parked = %(parked)s, records_failed = %(failed)s, page_count = %(pages)s, next_cursor = %(next_cursor)s
             WHERE id = %(run)s AND lease_token = %(token)s
             """,
             {
                 "connection": held.connection_id,
-                "run": run_id,
+                "run": position.run_id,
                 "token": held.token,
+                "pages": max(position.page_count, 1),
+                "next_cursor": final.next_position,
                 "status": RunStatus.PARTIAL if ledger.failed else RunStatus.SUCCEEDED,
                 "errors": json.dumps(errors),
                 **asdict(ledger),

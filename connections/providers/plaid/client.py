@@ -26,6 +26,7 @@ from connections.providers.plaid.errors import PROVIDER, classify
 log = structlog.get_logger(__name__)
 
 CONNECT_TIMEOUT_S = 3.05
+CALL_TIMEOUT_S = 20  # a person may be waiting; only a page of history may take PLAID_TIMEOUT_S
 PAGE_SIZE = 500  # the most that /transactions/sync gives
 _AUTH = ["clientId", "plaidVersion", "secret"]
 
@@ -106,7 +107,7 @@ class PlaidClient:
         """The page after `cursor` ("" = the beginning). Raises MutationDuringPagination, CursorDisowned, NeedsReauth, …"""
         self._take("sync", settings.PLAID_SYNC_PER_ITEM_MINUTE, client_per_minute=settings.PLAID_SYNC_PER_CLIENT_MINUTE)
         body = {"access_token": access_token, "cursor": cursor, "count": PAGE_SIZE}
-        return self._call("/transactions/sync", body, records.sync_page)
+        return self._call("/transactions/sync", body, records.sync_page, timeout_s=settings.PLAID_TIMEOUT_S)
 
     # --- transport ---
     def _take(self, name: str, per_minute: int, *, client_per_minute: int = 0) -> None:
@@ -130,12 +131,12 @@ class PlaidClient:
 
         return self._call(path, body, lambda raw: json.loads(raw, parse_float=str))
 
-    def _call(self, path: str, body: Json, parse: Callable[[bytes], Any]) -> Any:
+    def _call(self, path: str, body: Json, parse: Callable[[bytes], Any], *, timeout_s: float = CALL_TIMEOUT_S) -> Any:
         started = time.monotonic()
         error: CausewayError | None = None
         status, raw = 0, b""
         try:
-            status, raw = self._send(path, body)
+            status, raw = self._send(path, body, min(timeout_s, settings.PLAID_TIMEOUT_S))
             answer = parse(raw)
         except plaid.ApiException as refused:
             status = refused.status or 0
@@ -162,7 +163,7 @@ class PlaidClient:
             return answer
         raise records.malformed(f"{path} answered {status} with something that is not an object")
 
-    def _send(self, path: str, body: Json) -> tuple[int, bytes]:
+    def _send(self, path: str, body: Json, timeout_s: float) -> tuple[int, bytes]:
         headers = {
             "Content-Type": "application/json",
             "Accept": "application/json",

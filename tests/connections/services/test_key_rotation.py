@@ -1,0 +1,82 @@
+"""Every ciphertext gets under the newest key, once, and stays readable all the time."""
+
+from io import StringIO
+
+import pytest
+from django.core.management import call_command
+from django.utils import timezone
+
+from connections.models import Connection, Credential, PlaidLink
+from connections.services import key_rotation
+from connections.services.key_rotation import keys_rotate
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def secrets(alice) -> dict:
+    """Five credentials and a link token, under the old key."""
+    sealed = {}
+    for number in range(5):
+        connection = Connection.objects.create(
+            workspace=alice.workspace, owner=alice.user, provider="plaid", name="Bank"
+        )
+        row = Credential(workspace=alice.workspace, connection=connection, name="access_token")
+        row.seal(f"access-sandbox-{number}")
+        row.save()
+        sealed[row] = f"access-sandbox-{number}"
+    link = PlaidLink(
+        workspace=alice.workspace, user=alice.user, environment="sandbox", digest="d", expires_at=timezone.now()
+    )
+    link.seal("link-sandbox-1")
+    link.save()
+    return sealed | {link: "link-sandbox-1"}
+
+
+@pytest.fixture
+def newer(settings, secrets):
+    settings.ENCRYPTION_KEYS = {"newer": b"n" * 32} | settings.ENCRYPTION_KEYS
+
+
+def test_all_are_rotated_and_open_without_the_old_key(secrets, newer, settings, monkeypatch):
+    monkeypatch.setattr(key_rotation, "BATCH", 2)
+    seen = []
+    done = keys_rotate(report=lambda rotation: seen.append(rotation.rotated))
+    assert (done.waiting, done.rotated, done.unreadable) == (6, 6, 0)
+    assert seen == sorted(seen)
+    assert len(seen) >= 4
+    settings.ENCRYPTION_KEYS = {"newer": b"n" * 32}
+    for row, secret in secrets.items():
+        row.refresh_from_db()
+        assert (row.key_id, row.reveal()) == ("newer", secret)
+
+
+def test_a_second_rotation_finds_nothing(newer):
+    keys_rotate()
+    assert keys_rotate().waiting == 0
+
+
+def test_one_that_was_cut_short_is_gone_on_with(newer, monkeypatch):
+    monkeypatch.setattr(key_rotation, "BATCH", 2)
+
+    def cut(_rotation):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        keys_rotate(report=cut)
+    assert Credential.objects.filter(key_id="newer").count() == 2
+    assert keys_rotate().rotated == 4
+
+
+def test_a_dry_run_changes_nothing(newer):
+    out = StringIO()
+    call_command("rotate_keys", "--dry-run", stdout=out)
+    assert "6 credentials are not under key newer" in out.getvalue()
+    assert not Credential.objects.filter(key_id="newer").exists()
+
+
+def test_what_cannot_be_read_stays_and_is_told(secrets, settings):
+    settings.ENCRYPTION_KEYS = {"newer": b"n" * 32}
+    with pytest.raises(SystemExit, match="6 credentials could not be read"):
+        call_command("rotate_keys", stdout=StringIO())
+    assert not Credential.objects.filter(key_id="newer").exists()

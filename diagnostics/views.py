@@ -21,4 +21,6 @@ def readyz(_request: HttpRequest) -> JsonResponse:
     checks = readiness.checks()
     is_ready = all(check.is_ok for check in checks)
     body = {"status": "ok" if is_ready else "unavailable", "checks": {check.name: check.shown for check in checks}}
-    return JsonResponse(body, status=200 if is_ready else 503)
+    response = JsonResponse(body, status=200 if is_ready else 503)
+    response._has_been_logged = True  # type: ignore[attr-defined]  # "not yet" is an answer, not an error for the log
+    return response

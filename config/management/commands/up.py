@@ -209,7 +209,6 @@ class Start:
             "",
             f"Causeway is ready after {time.monotonic() - self.began:.0f} s.",
             "",
-            f"  Portal    {url}/",
             f"  Console   {url}/admin/",
             f"  API       {url}/api/docs/",
         ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Any, ClassVar
+from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandParser
@@ -14,7 +14,7 @@ class Command(BaseCommand):
     """Becomes `python -m connections.sandbox`, which needs neither Django nor a database."""
 
     help = "Run the provider simulators (Plaid and friends) for demos and tests."
-    requires_system_checks: ClassVar[list[str]] = []
+    requires_system_checks: list[str] = []
     requires_migrations_checks = False
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -136,7 +136,7 @@ class PlaidClient:
         error: CausewayError | None = None
         status, raw = 0, b""
         try:
-            status, raw = self._send(path, body, min(timeout_s, settings.PLAID_TIMEOUT_S))
+            status, raw = self._send(path, body, min(timeout_s, self._timeout_s))
             answer = parse(raw)
         except plaid.ApiException as refused:
             status = refused.status or 0
@@ -178,7 +178,7 @@ class PlaidClient:
                 auth_settings=_AUTH,
                 _preload_content=False,
                 _return_http_data_only=True,
-                _request_timeout=(min(CONNECT_TIMEOUT_S, self._timeout_s), self._timeout_s),
+                _request_timeout=(min(CONNECT_TIMEOUT_S, timeout_s), timeout_s),
             )
         except AttributeError as error:  # what the SDK makes of its own TLS error, whose body is None
             raise urllib3.exceptions.SSLError("TLS failed") from error

@@ -144,8 +144,8 @@ def demo_secrets(home: Path) -> dict[str, str]:
             "JOBS_SECRET": secrets.token_urlsafe(24),
             "PLAID_CLIENT_ID": "demo-" + secrets.token_hex(8),
             "PLAID_SECRET": secrets.token_hex(16),
-            "USER_PASSWORD": secrets.token_urlsafe(9),
-            "OPERATOR_PASSWORD": secrets.token_urlsafe(9),
+            "USER_PASSWORD": secrets.token_hex(6),
+            "OPERATOR_PASSWORD": secrets.token_hex(6),
         }
         home.mkdir(parents=True, exist_ok=True)
         draft = home / f".secrets.{os.getpid()}.{secrets.token_hex(4)}"

@@ -115,7 +115,7 @@ class Supervisor:
         self._units.append(unit)  # first, so that it is stopped even if a signal comes while it starts
         what.start()
 
-    def run_beside(self, work: Callable[[], None]) -> None:
+    def run_beside(self, work: Callable[[], object]) -> None:
         """Do the work in a thread while everything is kept running; raises what it raises. A stop does not wait for it."""
         raised: list[Exception] = []
 

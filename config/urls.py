@@ -1,7 +1,5 @@
 """Every address of the installation. A URL prefix is not ownership: the apps' routes meet here."""
 
-from importlib.util import find_spec
-
 from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path
 from django.views.generic import RedirectView
@@ -18,12 +16,11 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("api/v1/", include((api, "v1"))),
     path("api/", include((api, "current"))),
     path("", include("diagnostics.urls")),
+    path("", include("webhooks.urls")),
     path("docs/errors/<str:code>", problems.error_page, name="error"),
     path("admin/", admin.site.urls),
     path("", RedirectView.as_view(pattern_name="admin:index"), name="home"),
 ]
-if find_spec("webhooks.urls"):
-    urlpatterns.append(path("", include("webhooks.urls")))
 
 # Views that keep the app role, by route or by everything below one. All others are `WorkspaceView`s: a test walks the table.
 APP_ROLE_ROUTES = (

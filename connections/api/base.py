@@ -15,7 +15,7 @@ from django.conf import settings
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
-from rest_framework.exceptions import ParseError
+from rest_framework.exceptions import MethodNotAllowed, ParseError
 from rest_framework.permissions import SAFE_METHODS
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -105,8 +105,7 @@ class WorkspaceView(ApiView):
         method = str(request.method)
         needed = self.roles.get("GET" if method == "HEAD" else method)
         if needed is None:
-            self.http_method_not_allowed(request)
-            return
+            raise MethodNotAllowed(method)
         self.membership = membership_chosen(self.user, request.headers.get("X-Workspace", ""))
         request._request.membership = self.membership  # type: ignore[attr-defined]
         if method not in SAFE_METHODS and self.token.scope == "read":

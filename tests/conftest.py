@@ -21,6 +21,7 @@ from django.conf import settings as django_settings
 from django.core.management import call_command
 from django.db import connections
 from django.test import TransactionTestCase
+from psycopg import sql
 from pytest_django.fixtures import _disable_migrations
 
 from config.processes import Ledger, wait_until
@@ -64,6 +65,8 @@ def django_db_setup(
         for part, alias in (("app", "default"), ("owner", "owner"))
     }
     ensure_roles(maintenance_dsn(), django_settings.DATABASE_ROLES, database=name, passwords=passwords)
+    with psycopg.connect(owner_dsn(), autocommit=True) as owner:  # two that wait for each other fail, and say for what
+        owner.execute(sql.SQL("ALTER DATABASE {} SET lock_timeout = '30s'").format(sql.Identifier(name)))
     if not django_db_use_migrations:
         _disable_migrations()
     with django_db_blocker.unblock():

@@ -59,6 +59,9 @@ def _set_environment() -> Path:
                 os.environ.pop(name, None)
         os.environ.update(ENVIRONMENT)
         os.environ["CAUSEWAY_HOME"] = str(HOMES / str(os.getpid()))
+        os.environ["COVERAGE_FILE"] = str(
+            HOMES / str(os.getpid()) / "coverage"
+        )  # child processes write theirs beside it
     os.environ["CAUSEWAY_DATABASE"] = f"test_causeway_{WORKER or 'main'}"
     os.environ.setdefault(
         "CAUSEWAY_TEST_EMBEDDED", "".join(n for n in ("DATABASE_URL", "REDIS_URL") if not os.environ.get(n))
@@ -87,7 +90,7 @@ os.environ["REDIS_URL"] = _own_broker_database(os.environ.get("REDIS_URL") or f"
 if IS_FIRST:
     for left_behind in abandoned(HOMES):  # by runs that were killed
         _remove(Embedded(left_behind))
-    HOME.mkdir(parents=True, exist_ok=True)
+    (HOME / "static").mkdir(parents=True, exist_ok=True)  # whitenoise warns without
 
 
 def start_servers() -> None:

@@ -24,12 +24,17 @@ _SECRET_NAME = re.compile(
 HIDDEN = "[hidden]"
 
 
+def storable(text: str) -> str:
+    """The text without what UTF-8 or PostgreSQL cannot hold: NUL characters and halves of surrogate pairs."""
+    return text.replace("\0", "").encode(errors="replace").decode()
+
+
 def scrub(value: Any, *, name: str = "") -> Any:
     """The same structure with every secret replaced, judged by key name and by what the text looks like."""
     if name and value and _SECRET_NAME.search(name) and not isinstance(value, bool | int | float):
         return HIDDEN
     if isinstance(value, str):
-        return _SECRET_VALUE.sub(HIDDEN, value)
+        return _SECRET_VALUE.sub(HIDDEN, storable(value))
     if isinstance(value, dict):
         return {key: scrub(item, name=str(key)) for key, item in value.items()}
     if isinstance(value, list | tuple):

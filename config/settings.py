@@ -4,7 +4,7 @@ import os
 import secrets
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import environ
 
@@ -134,7 +134,7 @@ def _database(name: str, url: str) -> dict:
     except Exception:  # noqa: BLE001 - whatever the parser dislikes is the same problem for the person who wrote it
         CONFIGURATION_PROBLEMS.append(f"{name} is not postgres://user:password@host:port/name.")
         return {"ENGINE": "django.db.backends.postgresql", "NAME": "unset", "USER": "unset"}
-    return found
+    return found | {"HOST": unquote(found.get("HOST") or "")}  # a socket's folder is written %2Fvar%2Frun, as libpq wants it
 
 
 if IS_EMBEDDED_POSTGRES:

@@ -38,7 +38,7 @@ from connections.providers.base import SyncPage
 from connections.providers.plaid import records
 from connections.providers.plaid.client import PlaidClient
 from connections.services import lifecycle
-from connections.services.accounts import accounts_update
+from connections.services.accounts import accounts_lock, accounts_update
 from connections.services.plaid_exchange import details_fetch
 from sync import merge, staging
 from sync.leases import Claim, Renewal, claim, fence, renewed
@@ -84,6 +84,8 @@ def sync_item(item_id: UUID | str, *, deadline: float, is_large_queue: bool = Fa
     if held is None:
         return Outcome.NOTHING
     position = _open_run(held)
+    if position is None:
+        return Outcome.LOST
     with correlation.bound(position.correlation_id or None), renewed(held) as renewal:
         try:
             return _Sync(held, position, renewal, deadline=deadline, is_large_queue=is_large_queue).run()
@@ -94,9 +96,9 @@ def sync_item(item_id: UUID | str, *, deadline: float, is_large_queue: bool = Fa
             return _suspend(held, position, wait)
         except CausewayError as error:
             return _fail(held, position, error)
-        except (OperationalError, InterfaceError):
-            raise  # the row cannot be told now; the lease runs out and another worker goes on
         except Exception as bug:
+            if _is_database_away(bug):
+                raise  # nothing can be written now; the lease runs out and another worker goes on
             log.exception("sync_broke", item=str(held.item_id), run=str(position.run_id))
             _fail(held, position, CausewayError(code="internal_error", operator_detail=f"{type(bug).__name__}: {bug}"))
             raise
@@ -143,7 +145,12 @@ class _Sync:
         while True:
             self.renewal.check()
             try:
-                return self.client.transactions_sync(self.access_token, self.position.next_cursor)
+                page = self.client.transactions_sync(self.access_token, self.position.next_cursor)
+                if page.has_more and page.next_position in ("", self.position.next_cursor):
+                    raise TemporaryError(
+                        code="provider_malformed", operator_detail="more pages, but no position after this one"
+                    )
+                return page
             except RateLimited as limited:
                 wait_s = limited.retry_after_s or settings.RATE_LIMIT_WAIT_S
                 if limited.provider_code or wait_s > IN_PLACE_WAIT_S or time.monotonic() + wait_s > self.deadline:
@@ -165,7 +172,7 @@ class _Sync:
 
     def _disowned(self, error: CursorDisowned) -> None:
         """Plaid no longer knows our cursor: the whole history is read again; local rows and what users attached stay."""
-        if self.position.first_cursor == "":
+        if self.position.next_cursor == "" or self.position.restarts >= settings.SYNC_MAX_RESTARTS:
             raise PermanentError(
                 code="provider_error", provider="plaid", provider_code=error.provider_code, operator_detail=str(error)
             ) from error
@@ -180,7 +187,6 @@ class _Sync:
             next_cursor=first_cursor,
             page_count=0,
             restarts=self.position.restarts + is_restart,
-            dirty_seq=self.held.dirty_seq,
             source_id=self.held.plaid_item_id,
         )
 
@@ -193,6 +199,11 @@ class _Sync:
         return began_right and staging.is_contiguous(self.position.run_id, self.position.page_count)
 
     # --- keeping ---
+    @property
+    def _is_reading_due(self) -> bool:
+        """Accounts and consent are read daily, after every repair, and before a replay is judged by what it leaves out."""
+        return self.held.is_details_due or (self.is_replay and self.known_accounts is None)
+
     @property
     def is_replay(self) -> bool:
         """The whole history again, over rows that are there already: what it does not tell was removed at the source."""
@@ -217,38 +228,45 @@ class _Sync:
 
     def _learn_accounts(self, page: SyncPage) -> None:
         """Before rows point at an account it must be known: new, renamed or never read accounts are read now."""
+        is_reading_due = self._is_reading_due
         if self.known_accounts is None:
             mappings = PlaidItemAccount.objects.filter(item_id=self.held.item_id)
             self.known_accounts = set(mappings.values_list("plaid_account_id", flat=True))
-        if page.account_ids <= self.known_accounts and self.held.knows_institution:
+        if page.account_ids <= self.known_accounts and not is_reading_due:
             return
-        self.held.knows_institution = True  # asked once a claim, whatever came of it
+        self.held.is_details_due = False  # asked once a claim, whatever came of it
         details_fetch(connection=Connection.objects.get(pk=self.held.connection_id), access_token=self.access_token)
         mappings = PlaidItemAccount.objects.filter(item_id=self.held.item_id)
         self.known_accounts = set(mappings.values_list("plaid_account_id", flat=True))
         if unlisted := [account for account in page.accounts if account.get("account_id") not in self.known_accounts]:
             # An account that is closed or no longer shared is not listed any more, but its history still comes.
             item = PlaidItem.objects.get(pk=self.held.item_id)
-            accounts_update(item=item, accounts=map(records.bank_account, unlisted), is_complete=False)
+            accounts_update(item=item, accounts=records.bank_accounts(unlisted), is_complete=False)
         self.known_accounts |= page.account_ids
 
     # --- applying ---
     def _apply(self, final: SyncPage, *, is_staged: bool) -> Outcome:
         """Everything of this update, its ledger and the cursor in one transaction. final: the last page, or the only one."""
         is_direct = not is_staged and not final.is_empty
-        if is_direct:
+        if is_direct or self.held.is_details_due:
             self._learn_accounts(final)
         raw, poisoned = staging.without_poison(final.raw) if is_direct else (b"", [])
         self.renewal.check()
         with transaction.atomic():
             ledger = Ledger()
+            if is_direct or is_staged:
+                accounts_lock(self.held.item_id)  # first of all locks, as everywhere
             if is_direct:
                 ledger.add(merge.merge_page(self.held, self.position.run_id, raw=raw))
                 ledger.add(_set_aside(self.held, self.position.run_id, poisoned))
             elif is_staged:
                 ledger.add(self._merge_stage(final))
-            if ledger.created or ledger.updated:
-                merge.resolve_arrived_failures(self.held)
+            if self.held.is_new_history:
+                retired = merge.retire_former_item(self.held)
+                ledger.add(Ledger(fetched=retired, removed=retired))
+                merge.carry_over_attachments(self.held)
+            if ledger.created or ledger.updated or ledger.removed:
+                merge.resolve_arrived_failures(self.held, self.position.run_id)
             _end_run(self.held, self.position, final, ledger)
             self._move_cursor(final)
         log.info(
@@ -272,8 +290,6 @@ class _Sync:
         if self.is_replay and final.is_history_complete:
             absent = merge.tombstone_absent(self.held, self.position.run_id)
             ledger.add(Ledger(fetched=absent, removed=absent))
-            if self.held.is_new_history:
-                merge.carry_over_attachments(self.held)
         staging.clear(self.position.run_id)
         return ledger
 
@@ -304,9 +320,12 @@ class _Sync:
 
 # --- runs ---
 _OPEN = """
-    WITH waiting AS (
+    WITH mine AS (
+        SELECT id FROM connections_plaiditem WHERE id = %(item)s AND lease_token = %(token)s
+    ), waiting AS (
         SELECT id, status FROM sync_syncrun
         WHERE connection_id = %(connection)s AND entity = 'transactions' AND status IN ('running', 'queued')
+          AND EXISTS (SELECT FROM mine)
         ORDER BY status = 'running' DESC, id LIMIT 1 FOR NO KEY UPDATE
     ), taken AS (
         UPDATE sync_syncrun r SET status = 'running', lease_token = %(token)s, started_at = coalesce(r.started_at, now()),
@@ -322,20 +341,24 @@ _OPEN = """
             records_created, records_updated, records_unchanged, records_removed, records_skipped, records_parked, records_failed, errors)
         SELECT %(id)s, %(workspace)s, %(connection)s, 'transactions', 'incremental', %(trigger)s, %(hash)s, 'running', %(correlation)s,
             now(), now(), %(token)s, %(dirty_seq)s, %(source)s, %(cursor)s, %(cursor)s, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, '[]'
-        WHERE NOT EXISTS (SELECT FROM waiting)
+        FROM mine WHERE NOT EXISTS (SELECT FROM waiting)
         RETURNING id, correlation_id, first_cursor, next_cursor, page_count, restarts, dirty_seq, source_id, false
     )
     SELECT * FROM taken UNION ALL SELECT * FROM made
 """
 
 
-def _open_run(held: Claim) -> Position:
-    """The run of this claim: one left running by a worker that stopped, else the one that waits, else a new one. One statement."""
+def _open_run(held: Claim) -> Position | None:
+    """The run of this claim: one left running by a worker that stopped, else the one that waits, else a new one.
+
+    One statement. None: the claim was lost meanwhile.
+    """
     with connection.cursor() as cursor:
         cursor.execute(
             _OPEN,
             {
                 "id": uuid7(),
+                "item": held.item_id,
                 "connection": held.connection_id,
                 "workspace": held.workspace_id,
                 "token": held.token,
@@ -347,7 +370,8 @@ def _open_run(held: Claim) -> Position:
                 "correlation": correlation.current() or correlation.accept(None),
             },
         )
-        return Position(*cursor.fetchone())
+        row = cursor.fetchone()
+        return Position(*row) if row else None
 
 
 def _end_run(held: Claim, position: Position, final: SyncPage, ledger: Ledger) -> None:
@@ -378,6 +402,14 @@ def _end_run(held: Claim, position: Position, final: SyncPage, ledger: Ledger) -
         )
         if cursor.rowcount != 1:
             raise LeaseLost
+
+
+def _is_database_away(error: BaseException) -> bool:
+    """Refused, cut off or restarting, or a deadlock that a later try resolves: not a statement that fails for ever."""
+    if not isinstance(error, OperationalError | InterfaceError):
+        return False
+    state = getattr(error.__cause__, "sqlstate", None)
+    return state is None or state[:2] in ("08", "40", "57")
 
 
 def _error_entry(error: CausewayError) -> dict[str, str]:
@@ -418,11 +450,14 @@ def _set_aside(held: Claim, run_id: UUID, poisoned: list[Poisoned]) -> Ledger:
 
 def _suspend(held: Claim, position: Position, wait: RateLimited) -> Outcome:
     """The provider's rate is used up: keep run and stage, and let the dispatcher come back when it is free again."""
-    with transaction.atomic():
-        locked = Connection.objects.select_for_update(no_key=True).get(pk=held.connection_id)
-        lifecycle.record_failure(locked, wait)
-        locked.save()
-        fence(held, "offered_until = NULL, ")
+    try:
+        with transaction.atomic():
+            locked = Connection.objects.select_for_update(no_key=True).get(pk=held.connection_id)
+            lifecycle.record_failure(locked, wait)
+            locked.save()
+            fence(held, "offered_until = NULL, ")
+    except LeaseLost:
+        return Outcome.LOST
     log.info(
         "sync_waits",
         run=str(position.run_id),

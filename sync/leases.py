@@ -13,7 +13,7 @@ from uuid import UUID, uuid4
 
 import structlog
 from django.conf import settings
-from django.db import DatabaseError, connection
+from django.db import Error, connection
 
 from connections import vault
 from connections.errors import LeaseLost
@@ -38,7 +38,7 @@ class Claim:
     dirty_seq: int
     has_synced_before: bool
     is_new_history: bool
-    knows_institution: bool
+    is_details_due: bool
     trigger: str
     credential_id: UUID | None
     key_id: str
@@ -61,7 +61,7 @@ _CLAIM = f"""
         RETURNING i.*, c.environment, c.failure_count
     )
     SELECT i.id, i.lease_token, i.workspace_id, i.connection_id, i.item_id, i.environment, i.cursor, i.dirty_seq,
-           i.last_synced_at IS NOT NULL, i.is_new_history, i.institution_id <> '' AND i.institution_logo <> '',
+           i.last_synced_at IS NOT NULL, i.is_new_history, i.details_at IS NULL OR i.details_at < now() - interval '1 day',
            CASE WHEN i.failure_count > 0 THEN 'retry'
                 WHEN i.last_synced_at IS NULL THEN 'link'
                 WHEN i.last_webhook_at > i.last_synced_at THEN 'webhook'
@@ -118,7 +118,7 @@ class Renewal:
                     [settings.LEASE_S, self._held.item_id, self._held.token],
                 )
                 return cursor.rowcount == 1
-        except DatabaseError as error:
+        except Error as error:
             connection.close()
             log.warning("lease_renewal_failed", item=str(self._held.item_id), error=type(error).__name__)
             return True  # not proof of loss: the fence at the end decides

@@ -25,6 +25,9 @@ _COLUMNS = (
     "pending", "pending_external_id", "category", "raw_json",
 )  # fmt: skip
 
+# What was attached moves once, when the two rows are first told to be one: a note that its owner cleared stays cleared.
+_NEWLY_LINKED = "t.pending_external_id IS DISTINCT FROM excluded.pending_external_id"
+
 _STAGED = "(SELECT body FROM sync_stagedpage WHERE run_id = %(run)s AND page_number = %(page)s)"
 
 _MERGE = f"""
@@ -70,9 +73,9 @@ judged AS MATERIALIZED (
 ),
 upserted AS (
     INSERT INTO sync_transaction AS t (
-        id, workspace_id, connection_id, external_id, {", ".join(_COLUMNS)}, archived, note, user_category, created_at, updated_at
+        id, workspace_id, connection_id, external_id, source_id, {", ".join(_COLUMNS)}, archived, note, user_category, created_at, updated_at
     )
-    SELECT causeway_uuid7(), %(workspace)s, %(connection)s, j.external_id,
+    SELECT causeway_uuid7(), %(workspace)s, %(connection)s, j.external_id, %(source)s,
            j.account_id, (record->'amount')::numeric, record->>'iso_currency_code', record->>'unofficial_currency_code',
            (record->>'date')::date,
            CASE WHEN record->>'authorized_date' ~ '^\\d{{{{4}}}}-\\d{{{{2}}}}-\\d{{{{2}}}}$' AND pg_input_is_valid(record->>'authorized_date', 'date')
@@ -86,15 +89,14 @@ upserted AS (
     WHERE NOT is_removal AND reason IS NULL AND NOT is_unwanted
     ON CONFLICT (connection_id, external_id) DO UPDATE SET
         {", ".join(f"{column} = excluded.{column}" for column in _COLUMNS)},
-        archived = false, archived_at = NULL, updated_at = now(),
-        note = CASE WHEN t.note = '' THEN excluded.note ELSE t.note END,
-        user_category = CASE WHEN t.user_category = '' THEN excluded.user_category ELSE t.user_category END
+        source_id = excluded.source_id, archived = false, archived_at = NULL, updated_at = now(),
+        note = CASE WHEN {_NEWLY_LINKED} AND t.note = '' THEN excluded.note ELSE t.note END,
+        user_category = CASE WHEN {_NEWLY_LINKED} AND t.user_category = '' THEN excluded.user_category ELSE t.user_category END
     WHERE t.raw_json IS DISTINCT FROM excluded.raw_json OR t.account_id <> excluded.account_id OR t.archived
-       OR (t.note = '' AND excluded.note <> '') OR (t.user_category = '' AND excluded.user_category <> '')
     RETURNING (xmax = 0) AS is_new
 ),
 known AS (
-    SELECT t.id, t.archived FROM judged j
+    SELECT t.id, t.external_id, t.archived FROM judged j
     JOIN sync_transaction t ON t.connection_id = %(connection)s AND t.external_id = j.external_id
     WHERE j.is_removal AND j.reason IS NULL
 ),
@@ -134,7 +136,12 @@ SELECT (SELECT count(*) FROM arrived),
        (SELECT count(*) FROM judged WHERE NOT is_removal AND reason IS NULL AND NOT is_unwanted),
        (SELECT count(*) FROM tombstoned),
        (SELECT count(*) FROM known WHERE archived),
-       (SELECT count(*) FROM judged WHERE reason IS NOT NULL)
+       (SELECT count(*) FROM rejected),
+       -- Skipped: overtaken by a later entry of the same page, of an account its owner removed, or the end of a row we never had.
+       (SELECT count(*) FROM arrived) - (SELECT count(*) FROM latest)
+           + (SELECT count(*) FROM judged WHERE NOT is_removal AND reason IS NULL AND is_unwanted)
+           + (SELECT count(*) FROM judged j WHERE is_removal AND reason IS NULL
+              AND NOT EXISTS (SELECT FROM known k WHERE k.external_id = j.external_id))
 """
 _MERGE_BODY = _MERGE.format(body="%(body)s")
 _MERGE_STAGED = _MERGE.format(body=_STAGED)
@@ -158,20 +165,23 @@ def _execute(statement: str, held: Claim, run_id: UUID, **parameters) -> Ledger:
     parameters |= {
         "run": run_id,
         "item": held.item_id,
+        "source": held.plaid_item_id,
         "workspace": held.workspace_id,
         "connection": held.connection_id,
     }
     # Django's own cursor would escape the whole page into the text of the statement; this one sends it beside it.
     with server_side_cursor() as cursor:
         row = cursor.execute(statement, parameters).fetchone()
-    fetched, created, updated, sound, removed, removed_before, failed = row or (0,) * 7
-    unchanged = sound - created - updated + removed_before
-    ledger = Ledger(
-        fetched=fetched, created=created, updated=updated, unchanged=unchanged, removed=removed, failed=failed
+    fetched, created, updated, sound, removed, removed_before, failed, skipped = row or (0,) * 8
+    return Ledger(
+        fetched=fetched,
+        created=created,
+        updated=updated,
+        unchanged=sound - created - updated + removed_before,
+        removed=removed,
+        skipped=skipped,
+        failed=failed,
     )
-    # The rest was overtaken by a later entry of the same page, belongs to an account its owner removed, or removes what we never had.
-    ledger.skipped = fetched - created - updated - unchanged - removed - failed
-    return ledger
 
 
 @contextmanager
@@ -183,35 +193,60 @@ def server_side_cursor() -> Iterator[psycopg.Cursor]:
 
 
 def tombstone_absent(held: Claim, run_id: UUID) -> int:
-    """After a complete replay: whatever the source no longer tells has been removed there. Returns how many.
+    """After a complete replay of the same Item: what the bank no longer tells was removed there. Returns how many.
 
-    Rows older than a re-linked Item's history belong to the Item before it and stay.
+    Only in accounts that it still shares: those of a closed or de-selected account are not told any more, and stay.
     """
     with server_side_cursor() as cursor:
         cursor.execute(
             """
             WITH told AS MATERIALIZED (
-                SELECT record->>'transaction_id' AS external_id, record->>'date' AS date
+                SELECT record->>'transaction_id' AS external_id
                 FROM sync_stagedpage, jsonb_array_elements(body->'added' || (body->'modified')) AS record
                 WHERE run_id = %(run)s
             )
             UPDATE sync_transaction t
             SET archived = true, archived_at = now(), updated_at = now(),
                 raw_json = raw_json || '{"source_removed": true, "absent_from_replay": true}'
-            WHERE t.connection_id = %(connection)s AND NOT t.archived
-              AND (NOT %(is_new_history)s OR t.date::text >= (SELECT min(date) FROM told))
+            FROM connections_account a
+            WHERE t.connection_id = %(connection)s AND NOT t.archived AND t.source_id = %(source)s
+              AND a.id = t.account_id AND a.status = 'active'
               AND NOT EXISTS (SELECT FROM told WHERE told.external_id = t.external_id)
               AND NOT EXISTS (SELECT FROM sync_syncfailure f WHERE f.run_id = %(run)s AND f.external_id = t.external_id)
             """,
-            {"run": run_id, "connection": held.connection_id, "is_new_history": held.is_new_history},
+            {"run": run_id, "connection": held.connection_id, "source": held.plaid_item_id},
         )
         return cursor.rowcount
 
 
-def carry_over_attachments(held: Claim) -> int:
-    """After a re-link as a new Item, whose transactions all have new ids: notes follow to the row that tells the same.
+def retire_former_item(held: Claim) -> int:
+    """After a re-link as a new Item, whose transactions all have new ids: the old rows give way. Returns how many.
 
-    The same means account, day, amount and name; several alike are matched in their order. Returns how many.
+    They become tombstones from the day on from which the new Item tells their account's history; what is older stays.
+    """
+    with server_side_cursor() as cursor:
+        cursor.execute(
+            """
+            WITH told AS MATERIALIZED (
+                SELECT account_id, min(date) AS since FROM sync_transaction
+                WHERE connection_id = %(connection)s AND source_id = %(source)s AND NOT archived GROUP BY account_id
+            )
+            UPDATE sync_transaction t
+            SET archived = true, archived_at = now(), updated_at = now(),
+                raw_json = raw_json || '{"source_removed": true, "retired_by_relink": true}'
+            FROM told
+            WHERE t.connection_id = %(connection)s AND t.source_id <> %(source)s AND NOT t.archived
+              AND t.account_id = told.account_id AND t.date >= told.since
+            """,
+            {"connection": held.connection_id, "source": held.plaid_item_id},
+        )
+        return cursor.rowcount
+
+
+def carry_over_attachments(held: Claim) -> None:
+    """What users attached to rows that a re-link retired follows to the new row that tells the same.
+
+    The same means account, day, amount and name; several alike are matched in their order.
     """
     with server_side_cursor() as cursor:
         cursor.execute(
@@ -220,27 +255,27 @@ def carry_over_attachments(held: Claim) -> int:
                 SELECT id, archived, note, user_category, account_id, date, amount, name,
                        row_number() OVER (PARTITION BY archived, account_id, date, amount, name ORDER BY id) AS nth
                 FROM sync_transaction
-                WHERE connection_id = %(connection)s AND (NOT archived OR raw_json ? 'absent_from_replay')
+                WHERE connection_id = %(connection)s
+                  AND (NOT archived AND source_id = %(source)s OR archived AND raw_json ? 'retired_by_relink')
             )
             UPDATE sync_transaction t SET note = was.note, user_category = was.user_category, updated_at = now()
             FROM numbered now_row JOIN numbered was USING (account_id, date, amount, name, nth)
             WHERE t.id = now_row.id AND NOT now_row.archived AND was.archived AND (was.note <> '' OR was.user_category <> '')
               AND now_row.note = '' AND now_row.user_category = ''
             """,
-            {"connection": held.connection_id},
+            {"connection": held.connection_id, "source": held.plaid_item_id},
         )
-        return cursor.rowcount
 
 
-def resolve_arrived_failures(held: Claim) -> None:
-    """Records that were set aside earlier and have arrived whole in this transaction are settled."""
+def resolve_arrived_failures(held: Claim, run_id: UUID) -> None:
+    """What an earlier run set aside, and what arrived whole or was removed in this transaction, is settled."""
     with connection.cursor() as cursor:
         cursor.execute(
             """
             UPDATE sync_syncfailure f SET resolved_at = now(), resolution = 'arrived whole', updated_at = now()
             FROM sync_transaction t
-            WHERE f.connection_id = %s AND f.resolved_at IS NULL AND f.entity = 'transactions'
+            WHERE f.connection_id = %s AND f.run_id <> %s AND f.resolved_at IS NULL AND f.entity = 'transactions'
               AND t.connection_id = f.connection_id AND t.external_id = f.external_id AND t.updated_at = now()
             """,
-            [held.connection_id],
+            [held.connection_id, run_id],
         )

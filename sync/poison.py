@@ -36,12 +36,19 @@ class _Number(str):
 
 
 def is_suspect(raw: bytes) -> bool:
+    """Whether PostgreSQL might refuse these bytes. A suspicion only: most of such pages are sound."""
+    try:
+        raw.decode()
+    except UnicodeDecodeError:
+        return True
     return bool(_SUSPECT.search(raw))
 
 
 def extract(raw: bytes) -> tuple[bytes, list[Poisoned]]:
     """(the page without its poison, the poison). Raises ValueError for bytes that are not JSON at all."""
-    page = json.loads(raw, parse_float=_Number, parse_int=_Number, parse_constant=_Number)
+    page = json.loads(
+        raw.decode(errors="surrogateescape"), parse_float=_Number, parse_int=_Number, parse_constant=_Number
+    )
     found: list[Poisoned] = []
     for name in ("added", "modified", "removed"):
         sound = []

@@ -56,14 +56,17 @@ def is_contiguous(run_id: UUID, page_count: int) -> bool:
 
 @transaction.atomic
 def drop(held: Claim, run_id: UUID, *, first_cursor: str, is_restart: bool) -> None:
-    """Forget what was staged and begin again at `first_cursor`. Raises LeaseLost."""
+    """Forget what was staged and begin again at `first_cursor`. Raises LeaseLost.
+
+    The run keeps its `dirty_seq`: older than needed costs one sync without news, newer would strand a run that waits.
+    """
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            UPDATE sync_syncrun SET page_count = 0, first_cursor = %s, next_cursor = %s, dirty_seq = %s, source_id = %s, restarts = restarts + %s
+            UPDATE sync_syncrun SET page_count = 0, first_cursor = %s, next_cursor = %s, source_id = %s, restarts = restarts + %s
             WHERE id = %s AND lease_token = %s
             """,
-            [first_cursor, first_cursor, held.dirty_seq, held.plaid_item_id, int(is_restart), run_id, held.token],
+            [first_cursor, first_cursor, held.plaid_item_id, int(is_restart), run_id, held.token],
         )
         if cursor.rowcount != 1:
             raise LeaseLost

@@ -1,9 +1,10 @@
 """Wake-up calls for the workers. Each task may be delivered twice, late, or never: the rows decide what happens."""
 
 import time
+from uuid import UUID
 
 import structlog
-from celery import shared_task
+from celery import Task, shared_task
 from django.conf import settings
 
 from connections.services import plaid_exchange, plaid_links
@@ -14,6 +15,7 @@ from sync.services import dispatch as dispatching
 log = structlog.get_logger(__name__)
 
 BATCH = 20
+POLL_TICK_S = 15
 
 
 @shared_task(ignore_result=True)
@@ -21,9 +23,14 @@ def dispatch() -> None:
     """Offer what is due, in batches of ids. An idle tick is one query."""
     offered = dispatching.items_offer()
     for start in range(0, len(offered.small), BATCH):
-        execute.delay([str(item) for item in offered.small[start : start + BATCH]])
+        _send(execute, offered.small[start : start + BATCH])
     for item in offered.large:
-        execute_large.delay([str(item)])
+        _send(execute_large, [item])
+
+
+def _send(task: Task, items: list[UUID]) -> None:
+    """The offer ends when it is made anew: under a backlog, old messages must not pile up in front of new work."""
+    task.apply_async(([str(item) for item in items],), expires=max(settings.OFFER_S, 1))
 
 
 @shared_task(acks_late=True)
@@ -44,14 +51,22 @@ def _execute(item_ids: list[str], *, is_large_queue: bool) -> None:
         if time.monotonic() > deadline:
             dispatching.items_return(item_ids[number:])
             break
-        if engine.sync_item(item_id, deadline=deadline, is_large_queue=is_large_queue) == engine.Outcome.CONTINUES:
+        try:
+            outcome = engine.sync_item(item_id, deadline=deadline, is_large_queue=is_large_queue)
+        except Exception:
+            dispatching.items_return(item_ids[number + 1 :])  # one Item's trouble is not its neighbours'
+            raise
+        if outcome == engine.Outcome.CONTINUES:
             wake("sync.tasks.dispatch")
 
 
 @shared_task(ignore_result=True)
 def poll_links() -> None:
     """Ask for the results of open Hosted Link sessions. An idle tick is one query."""
+    deadline = time.monotonic() + POLL_TICK_S
     for link_id in plaid_links.links_due():
+        if time.monotonic() > deadline:
+            break  # slow links must not keep banks waiting; the next tick goes on
         plaid_links.link_poll(link_id)
 
 

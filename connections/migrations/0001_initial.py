@@ -149,6 +149,7 @@ class Migration(migrations.Migration):
                 ('lease_expires_at', models.DateTimeField(blank=True, null=True)),
                 ('offered_until', models.DateTimeField(blank=True, help_text='Handed to the broker; not offered again before this.', null=True)),
                 ('is_large', models.BooleanField(default=False, help_text='Its update is long: it goes to the queue for large work.')),
+                ('details_at', models.DateTimeField(blank=True, help_text='Accounts and consent were read then; null: read them with the next sync.', null=True)),
                 ('last_synced_at', models.DateTimeField(blank=True, null=True)),
                 ('reauth_needed_at', models.DateTimeField(blank=True, null=True)),
                 ('last_sync_error', models.TextField(blank=True)),

@@ -36,6 +36,9 @@ class PlaidItem(TenantModel):
         null=True, blank=True, help_text="Handed to the broker; not offered again before this."
     )
     is_large = models.BooleanField(default=False, help_text="Its update is long: it goes to the queue for large work.")
+    details_at = models.DateTimeField(
+        null=True, blank=True, help_text="Accounts and consent were read then; null: read them with the next sync."
+    )
     last_synced_at = models.DateTimeField(null=True, blank=True)
     reauth_needed_at = models.DateTimeField(null=True, blank=True)
     last_sync_error = models.TextField(blank=True)

@@ -1,12 +1,22 @@
 """Keeping our accounts equal to what the bank shares now."""
 
 from collections.abc import Iterable
+from uuid import UUID
 
-from django.db import transaction
+from django.db import connection, transaction
 from django.utils import timezone
 
 from connections.models import Account, PlaidItem, PlaidItemAccount
 from connections.providers.base import BankAccount
+
+
+def accounts_lock(item_id: UUID) -> None:
+    """Hold the Item's accounts until the end of the transaction: the first of all locks, before rows of any table.
+
+    Not the Item's row, which receivers of webhooks need all the time.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"accounts:{item_id}"])
 
 
 @transaction.atomic
@@ -15,10 +25,10 @@ def accounts_update(*, item: PlaidItem, accounts: Iterable[BankAccount], is_comp
 
     A Plaid account id that we do not know may be an old account under a new name (account churn): it takes over the
     account with the same persistent id, or, where that account's id has vanished, the same name, mask and type.
-    Locks the Item row, so that two callers cannot create an account twice.
+    Two callers cannot create an account twice: they queue for `accounts_lock`.
     """
     accounts = list(accounts)
-    PlaidItem.objects.select_for_update(no_key=True).get(pk=item.pk)
+    accounts_lock(item.pk)
     mappings = {m.plaid_account_id: m for m in PlaidItemAccount.objects.filter(item=item).select_related("account")}
     seen_ids = {account.external_id for account in accounts}
     for incoming in accounts:

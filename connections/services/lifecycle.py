@@ -17,7 +17,7 @@ from connections.models.connection import Status, Wait
 log = structlog.get_logger(__name__)
 
 FAILURES_UNTIL_FAILED = 3
-FAILED_RETRY_S = 6 * 3600  # a failed connection is still tried, at most this often
+BANK_OUTAGE_PATIENCE = timedelta(hours=24)
 
 
 class Event(StrEnum):
@@ -94,35 +94,45 @@ def record_failure(connection: Connection, error: CausewayError) -> None:
     Rate limits and our own misconfiguration wait without counting as failures; whatever needs a person stops; the
     rest backs off exponentially, and is failed at the third failure in a row or the first permanent one.
     """
-    now = timezone.now()
-    connection.error_code, connection.error_at = error.code, now
+    if isinstance(error, RateLimited):
+        _wait(connection, Wait.RATE_LIMIT, error.retry_after_s or settings.RATE_LIMIT_WAIT_S)
+        if not error.provider_code:
+            return  # our own pacing: nothing is wrong
+    connection.error_code, connection.error_at = error.code, timezone.now()
     connection.error_detail = scrub(error.operator_detail or str(error))
     connection.error_correlation_id = correlation.current()
     if isinstance(error, RateLimited):
-        connection.wait_reason = Wait.RATE_LIMIT
-        connection.next_attempt_at = now + timedelta(seconds=error.retry_after_s or settings.RATE_LIMIT_WAIT_S)
         return
     if isinstance(error, Misconfigured):
-        connection.wait_reason = Wait.CONFIGURATION
-        connection.next_attempt_at = now + timedelta(seconds=min(settings.BACKOFF_MAX_S, settings.BACKOFF_BASE_S * 10))
+        _wait(connection, Wait.CONFIGURATION, min(settings.BACKOFF_MAX_S, settings.BACKOFF_BASE_S * 10))
         return
     if isinstance(error, NeedsReauth):
         apply(connection, Event.REAUTH_NEEDED, reason=error.detail)
         connection.next_attempt_at, connection.wait_reason = None, Wait.NONE
         return
     connection.failure_count += 1
-    if isinstance(error, PermanentError) or connection.failure_count >= FAILURES_UNTIL_FAILED:
+    wait_s = backoff_s(connection.failure_count, base_s=max(error.retry_after_s or 0, settings.BACKOFF_BASE_S))
+    if isinstance(error, PermanentError) or (
+        connection.failure_count >= FAILURES_UNTIL_FAILED and not _is_patient_with(connection, error)
+    ):
         apply(connection, Event.FAILED, reason=error.detail)
-    wait_s = max(error.retry_after_s or 0, backoff_s(connection.failure_count))
-    if connection.status == Status.FAILED and isinstance(error, PermanentError):
-        wait_s = min(FAILED_RETRY_S, settings.BACKOFF_MAX_S)
-    connection.wait_reason = Wait.BACKOFF
-    connection.next_attempt_at = now + timedelta(seconds=wait_s)
+        wait_s = settings.BACKOFF_MAX_S  # still tried, but at most this often
+    _wait(connection, Wait.BACKOFF, wait_s)
 
 
-def backoff_s(failures: int) -> float:
-    """Exponential from BACKOFF_BASE_S, capped, with ±20 % jitter so that many do not come back at once."""
-    capped = min(settings.BACKOFF_MAX_S, settings.BACKOFF_BASE_S * 2 ** min(failures - 1, 20))
+def _wait(connection: Connection, reason: Wait, seconds: float) -> None:
+    connection.wait_reason, connection.next_attempt_at = reason, timezone.now() + timedelta(seconds=seconds)
+
+
+def _is_patient_with(connection: Connection, error: CausewayError) -> bool:
+    """A bank that is down for hours is the bank's trouble: nobody is alarmed while the last sync is less than a day old."""
+    last = connection.last_sync_at or connection.created_at
+    return error.code == "bank_unavailable" and last is not None and timezone.now() - last < BANK_OUTAGE_PATIENCE
+
+
+def backoff_s(failures: int, *, base_s: float | None = None) -> float:
+    """Exponential from base_s (BACKOFF_BASE_S) up to BACKOFF_MAX_S, with ±20 % jitter so that many do not come back at once."""
+    capped = min(settings.BACKOFF_MAX_S, (base_s or settings.BACKOFF_BASE_S) * 2 ** min(failures - 1, 20))
     return capped * uniform(0.8, 1.2)  # noqa: S311 - jitter, not a secret
 
 

@@ -91,6 +91,7 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.UUIDField(default=connections.ids.uuid7, editable=False, primary_key=True, serialize=False)),
                 ('external_id', models.TextField()),
+                ('source_id', models.CharField(blank=True, help_text="Plaid's id of the Item that told it.", max_length=128)),
                 ('amount', connections.fields.NumericField(help_text="The source's sign: Plaid's positive is money out.")),
                 ('iso_currency', models.TextField(blank=True, null=True)),
                 ('unofficial_currency', models.TextField(blank=True, null=True)),

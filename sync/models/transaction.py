@@ -17,6 +17,7 @@ class Transaction(TenantModel):
     connection = models.ForeignKey(Connection, on_delete=models.CASCADE, related_name="transactions")
     account = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="transactions")
     external_id = models.TextField()
+    source_id = models.CharField(max_length=128, blank=True, help_text="Plaid's id of the Item that told it.")
     amount = NumericField(help_text="The source's sign: Plaid's positive is money out.")
     iso_currency = models.TextField(null=True, blank=True)
     unofficial_currency = models.TextField(null=True, blank=True)

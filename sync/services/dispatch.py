@@ -75,7 +75,10 @@ def items_poll(*, limit: int = MOST_A_TICK) -> int:
 
 
 def runs_sweep() -> int:
-    """End runs that nobody will go on with, because their connection left the states in which it syncs. Returns how many."""
+    """End runs that nobody will go on with, because their connection left the states in which it syncs. Returns how many.
+
+    Those of a paused connection wait for its resumption.
+    """
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
@@ -83,7 +86,7 @@ def runs_sweep() -> int:
                 SELECT r.id FROM sync_syncrun r
                 JOIN connections_connection c ON c.id = r.connection_id
                 LEFT JOIN connections_plaiditem i ON i.connection_id = c.id
-                WHERE r.status IN ('running', 'queued') AND c.status NOT IN {SYNCABLE}
+                WHERE r.status IN ('running', 'queued') AND c.status NOT IN {SYNCABLE} AND c.status <> 'paused'
                   AND (i.lease_expires_at IS NULL OR i.lease_expires_at < now())
                 FOR NO KEY UPDATE OF r SKIP LOCKED
             ), cleared AS (

@@ -98,7 +98,7 @@ def test_items_nobody_looked_at_become_dirty(make, settings):
 
 
 def test_runs_of_a_connection_that_left_are_ended(make, alice):
-    item = make(status="paused")
+    item = make(status="disconnecting")
     run = SyncRun.objects.create(
         workspace=alice.workspace, connection=item.connection, trigger="user", parameters_hash="x", status="running"
     )

@@ -1,5 +1,6 @@
 """Plaid's payloads → our typed values. Pure functions; a payload that lacks what it must have is a TemporaryError."""
 
+from collections.abc import Iterable
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
@@ -92,6 +93,11 @@ def bank_account(account: Json) -> BankAccount:
         balance_available=money("available"),
         balance_limit=money("limit"),
     )
+
+
+def bank_accounts(accounts: Iterable[Json]) -> list[BankAccount]:
+    """Those of accounts[] that can be used; one that cannot does not spoil the others."""
+    return [bank_account(account) for account in accounts]
 
 
 def institution(answer: Json) -> Institution:

@@ -55,12 +55,12 @@ def test_reauth_stops_without_a_next_attempt():
 def test_the_third_failure_in_a_row_fails_it_and_the_waits_grow(settings):
     settings.BACKOFF_BASE_S, settings.BACKOFF_MAX_S = 30, 3600
     connection, waits = at(Status.ACTIVE), []
-    for number in range(1, 9):
+    for number in range(1, 6):
         lifecycle.record_failure(connection, errors.TemporaryError())
         waits.append((connection.next_attempt_at - timezone.now()).total_seconds())
         assert connection.status == (Status.ACTIVE if number < 3 else Status.FAILED)
-    assert all(0.79 * 30 * 2**n < wait < 1.21 * 30 * 2**n for n, wait in enumerate(waits[:6]))
-    assert waits[-1] <= 3600 * 1.2
+    assert all(0.79 * 30 * 2**n < wait < 1.21 * 30 * 2**n for n, wait in enumerate(waits[:2]))
+    assert all(3590 < wait <= 3600 for wait in waits[2:])
     assert connection.wait_reason == Wait.BACKOFF
 
 
@@ -89,10 +89,33 @@ def test_news_ends_a_back_off():
     assert connection.next_attempt_at is None
 
 
-def test_provider_waits_are_respected_in_a_back_off():
+def test_a_bank_that_is_down_alarms_nobody_for_a_day_and_is_asked_less_and_less(settings):
+    settings.BACKOFF_BASE_S, settings.BACKOFF_MAX_S = 30, 6 * 3600
+    connection, waits = at(Status.ACTIVE, last_sync_at=timezone.now()), []
+    down = errors.TemporaryError(code="bank_unavailable", retry_after_s=900)
+    for _ in range(6):
+        lifecycle.record_failure(connection, down)
+        waits.append((connection.next_attempt_at - timezone.now()).total_seconds())
+    assert connection.status == Status.ACTIVE
+    assert all(0.79 * 900 * 2**n < wait < 1.21 * 900 * 2**n for n, wait in enumerate(waits[:4]))
+    assert waits[5] <= 6 * 3600 * 1.2
+    connection.last_sync_at = timezone.now() - timedelta(hours=25)
+    lifecycle.record_failure(connection, down)
+    assert connection.status == Status.FAILED
+
+
+def test_our_own_pacing_is_no_error():
     connection = at(Status.ACTIVE)
-    lifecycle.record_failure(connection, errors.TemporaryError(code="bank_unavailable", retry_after_s=900))
-    assert connection.next_attempt_at > timezone.now() + timedelta(seconds=890)
+    lifecycle.record_failure(connection, errors.RateLimited(retry_after_s=20))
+    assert (connection.wait_reason, connection.error_code) == (Wait.RATE_LIMIT, "")
+    lifecycle.record_failure(connection, errors.RateLimited(provider_code="TRANSACTIONS_SYNC_LIMIT"))
+    assert connection.error_code == "provider_rate_limited"
+
+
+def test_an_error_text_that_no_column_holds_is_cleaned():
+    connection = at(Status.ACTIVE)
+    lifecycle.record_failure(connection, errors.ProviderError(operator_detail="a\0b\ud800c"))
+    assert connection.error_detail == "ab?c"
 
 
 @pytest.mark.parametrize(

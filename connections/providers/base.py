@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 Json = dict[str, Any]
@@ -45,6 +46,16 @@ class Institution:
     name: str
     logo: str
     color: str
+
+
+@dataclass(frozen=True, slots=True)
+class ItemDetails:
+    """A login at a bank, as the provider tells it now. Texts are "" where it does not say."""
+
+    external_id: str
+    institution_id: str
+    institution_name: str
+    consent_expires_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,8 @@ from connections.providers.base import BankAccount
 def accounts_lock(item_id: UUID) -> None:
     """Hold the Item's accounts until the end of the transaction: the first of all locks, before rows of any table.
 
-    Not the Item's row, which receivers of webhooks need all the time.
+    The whole order: this one, account rows, run, connection, Item row. Not the Item's row, which receivers of webhooks
+    need all the time.
     """
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"accounts:{item_id}"])
@@ -24,11 +25,14 @@ def accounts_update(*, item: PlaidItem, accounts: Iterable[BankAccount], is_comp
     """Upsert `accounts`; with `is_complete`, those of ours that are not among them are marked missing, never deleted.
 
     A Plaid account id that we do not know may be an old account under a new name (account churn): it takes over the
-    account with the same persistent id, or, where that account's id has vanished, the same name, mask and type.
-    Two callers cannot create an account twice: they queue for `accounts_lock`.
+    account with the same persistent id, or with the same name, mask and type, where that account's own id is not
+    shared any more. Two callers cannot create an account twice: they queue for `accounts_lock`. Does nothing where the
+    connection was re-linked as another Item since `item` was read.
     """
     accounts = list(accounts)
     accounts_lock(item.pk)
+    if not PlaidItem.objects.filter(pk=item.pk, item_id=item.item_id).exists():
+        return
     mappings = {m.plaid_account_id: m for m in PlaidItemAccount.objects.filter(item=item).select_related("account")}
     seen_ids = {account.external_id for account in accounts}
     for incoming in accounts:
@@ -36,9 +40,7 @@ def accounts_update(*, item: PlaidItem, accounts: Iterable[BankAccount], is_comp
         account = mapping.account if mapping else _churned(incoming, mappings, seen_ids if is_complete else None)
         account = _write(account or Account(workspace_id=item.workspace_id, connection_id=item.connection_id), incoming)
         if mapping is None or mapping.replaced_at:
-            PlaidItemAccount.objects.filter(item=item, account=account, replaced_at=None).update(
-                replaced_at=timezone.now()
-            )
+            _replace(mappings, account)
         if mapping is None:
             mapping = PlaidItemAccount(
                 workspace_id=item.workspace_id, item=item, account=account, plaid_account_id=incoming.external_id
@@ -56,9 +58,21 @@ def accounts_update(*, item: PlaidItem, accounts: Iterable[BankAccount], is_comp
         gone.update(status=Account.Status.MISSING, updated_at=timezone.now())
 
 
+def _replace(mappings: dict[str, PlaidItemAccount], account: Account) -> None:
+    """Whatever id meant this account ends now."""
+    for mapping in mappings.values():
+        if mapping.account_id == account.pk and mapping.replaced_at is None:
+            mapping.replaced_at = timezone.now()
+            mapping.save(update_fields=["replaced_at"])
+
+
 def _churned(incoming: BankAccount, mappings: dict[str, PlaidItemAccount], seen_ids: set[str] | None) -> Account | None:
     """The account that this new id most likely means. seen_ids: the ids shared now, where that list is complete."""
-    current = [mapping for mapping in mappings.values() if mapping.replaced_at is None]
+    current = [
+        mapping
+        for mapping in mappings.values()
+        if mapping.replaced_at is None and not (seen_ids and mapping.plaid_account_id in seen_ids)
+    ]
     if incoming.persistent_id:
         for mapping in current:
             if mapping.account.persistent_id == incoming.persistent_id:
@@ -69,8 +83,7 @@ def _churned(incoming: BankAccount, mappings: dict[str, PlaidItemAccount], seen_
     alike = [
         mapping.account
         for mapping in current
-        if mapping.plaid_account_id not in seen_ids
-        and (mapping.account.name, mapping.account.mask, mapping.account.type, mapping.account.subtype) == likeness
+        if (mapping.account.name, mapping.account.mask, mapping.account.type, mapping.account.subtype) == likeness
     ]
     return alike[0] if len(alike) == 1 else None
 

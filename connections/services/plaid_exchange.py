@@ -265,7 +265,7 @@ def details_fetch(*, connection: Connection, access_token: str) -> bool:
     item = PlaidItem.objects.get(connection=connection)
     client = PlaidClient(connection.environment, item_key=item.item_id)
     try:
-        accounts = [records.bank_account(account) for account in client.accounts_get(access_token)]
+        accounts = records.bank_accounts(client.accounts_get(access_token))
         accounts_update(item=item, accounts=accounts, is_complete=True)
         found = client.item_get(access_token).get("item") or {}
         institution_id = str(found.get("institution_id") or item.institution_id)

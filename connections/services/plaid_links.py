@@ -156,7 +156,7 @@ def link_poll(link_id: UUID) -> None:
 def _follow(link: PlaidLink) -> tuple[PlaidLink.Status, str]:
     """(the session's status now, why)."""
     results, state = records.link_results(PlaidClient(link.environment).link_token_get(link.reveal()))
-    if link.connection and (results or state == "finished"):
+    if link.connection and (results or state == "ended"):
         relink_completed(connection=link.connection)  # update mode: the access token is unchanged, nothing is exchanged
         return PlaidLink.Status.FINISHED, ""
     refused = ""
@@ -178,9 +178,9 @@ def _follow(link: PlaidLink) -> tuple[PlaidLink.Status, str]:
             refused = error.detail
     if refused:
         return PlaidLink.Status.FAILED, refused
-    return {"finished": PlaidLink.Status.FINISHED, "exited": PlaidLink.Status.EXITED}.get(
-        state, PlaidLink.Status.OPEN
-    ), ""
+    # A session that ended without results may still get them: it is asked again until it expires.
+    ends = {"finished": PlaidLink.Status.FINISHED, "exited": PlaidLink.Status.EXITED}
+    return ends.get(state, PlaidLink.Status.OPEN), ""
 
 
 @transaction.atomic

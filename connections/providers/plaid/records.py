@@ -1,21 +1,94 @@
-"""Plaid's payloads → our typed values. Pure functions; a payload that lacks what it must have is a TemporaryError."""
+"""Plaid's payloads → our typed values. Pure functions, and total: an odd value becomes none, never an exception.
 
-from collections.abc import Iterable
+Only an answer that lacks what makes it an answer is a TemporaryError. Texts come out bounded to their columns and free
+of what PostgreSQL cannot hold (NUL, lone surrogates).
+"""
+
+import re
+from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
 import orjson
+import structlog
+from django.utils.dateparse import parse_datetime
 
 from connections.errors import TemporaryError
-from connections.providers.base import BankAccount, Institution, Json, SyncPage
+from connections.providers.base import BankAccount, Institution, ItemDetails, Json, SyncPage
+
+log = structlog.get_logger(__name__)
 
 HISTORY_COMPLETE = "HISTORICAL_UPDATE_COMPLETE"
+MAX_BALANCE, MAX_SCALE = (Decimal("1e24"), 24)  # the bounds that transactions have
+MAX_ID_LENGTH = 128
+MAX_CURSOR_LENGTH = 4096  # Plaid's are up to 256 characters
+MAX_LOGO_LENGTH = 1 << 20
+_UNHOLDABLE = re.compile("[\0\ud800-\udfff]")
+_BASE64 = re.compile(r"[A-Za-z0-9+/\s]+=*\s*")
 
 
-def malformed(what: str, *, request_id: str = "") -> TemporaryError:
-    return TemporaryError(code="provider_malformed", provider="plaid", operator_detail=what, request_id=request_id)
+def malformed(what: str, *, request_id: object = "") -> TemporaryError:
+    detail, request_id = (clean(what, 500), clean(request_id, 64))
+    return TemporaryError(code="provider_malformed", provider="plaid", operator_detail=detail, request_id=request_id)
 
 
+# --- single values ---
+def clean(value: object, limit: int) -> str:
+    """A text that its column can hold; "" for anything that is neither text nor a number."""
+    return _UNHOLDABLE.sub("", _text(value))[:limit]
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return ""
+    try:
+        return str(value)
+    except ValueError:  # an integer of thousands of digits
+        return ""
+
+
+def identifier(value: object) -> str:
+    """A name that must not be changed: as it is, or "" where it cannot be kept as it is."""
+    return value if isinstance(value, str) and value == clean(value, MAX_ID_LENGTH) else ""
+
+
+def instant(value: object) -> datetime | None:
+    """An aware moment between 1970 and 9998; None for anything else."""
+    try:
+        found = parse_datetime(value) if isinstance(value, str) else None
+    except ValueError:
+        return None
+    if found is None or not 1970 <= found.year <= 9998:
+        return None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+def _mapping(value: object) -> Json:
+    return value if isinstance(value, dict) else {}
+
+
+def _mappings(value: object) -> list[Json]:
+    return [element for element in value if isinstance(element, dict)] if isinstance(value, list) else []
+
+
+def _money(value: object) -> str | None:
+    """Decimal text, exact; None for what is no amount of money."""
+    try:
+        amount = Decimal(_text(value))
+    except InvalidOperation:
+        return None
+    if not amount.is_finite() or abs(amount) > MAX_BALANCE:
+        return None
+    exponent = amount.as_tuple().exponent
+    return format(amount, "f") if isinstance(exponent, int) and exponent >= -MAX_SCALE else None
+
+
+def _currency(value: object, limit: int) -> str | None:
+    """A code as it is, or None: a shortened one would be another currency."""
+    return value if isinstance(value, str) and value and value == clean(value, limit) else None
+
+
+# --- transactions ---
 def sync_page(raw: bytes) -> SyncPage:
     """The envelope of a /transactions/sync answer; the records themselves stay bytes. Raises TemporaryError."""
     try:
@@ -31,24 +104,24 @@ def sync_page(raw: bytes) -> SyncPage:
         and isinstance(modified, list)
         and isinstance(removed, list)
         and isinstance(next_cursor, str)
+        and next_cursor == clean(next_cursor, MAX_CURSOR_LENGTH)
         and isinstance(has_more, bool)
     ):
         raise malformed(
-            "the sync page lacks added, modified, removed, next_cursor or has_more",
-            request_id=str(answer.get("request_id") or ""),
+            "the sync page lacks a usable added, modified, removed, next_cursor or has_more",
+            request_id=answer.get("request_id"),
         )
+    named = (record.get("account_id") for record in (*added, *modified) if isinstance(record, dict))
     return SyncPage(
         raw=raw,
         next_position=next_cursor,
         has_more=has_more,
         records=len(added) + len(modified),
         removed=len(removed),
-        account_ids=frozenset(
-            str(record.get("account_id")) for record in (*added, *modified) if isinstance(record, dict)
-        ),
-        accounts=[account for account in answer.get("accounts") or [] if isinstance(account, dict)],
+        account_ids=frozenset(account_id for account_id in named if isinstance(account_id, str)),
+        accounts=_mappings(answer.get("accounts")),
         is_history_complete=answer.get("transactions_update_status") == HISTORY_COMPLETE,
-        request_id=str(answer.get("request_id") or ""),
+        request_id=clean(answer.get("request_id"), 64),
     )
 
 
@@ -57,71 +130,103 @@ def _lenient(raw: bytes) -> Any:
     import json
 
     try:
-        return json.loads(raw, parse_float=str, parse_int=str)
+        return json.loads(raw, parse_float=str, parse_int=str, parse_constant=str)
     except (ValueError, RecursionError):
         raise malformed("the sync page is not JSON") from None
 
 
-def bank_account(account: Json) -> BankAccount:
-    """One element of accounts[]. Source: Plaid API, Accounts schema."""
-    balances = account.get("balances") or {}
+# --- accounts, Items, institutions ---
+def bank_accounts(accounts: object) -> list[BankAccount]:
+    """accounts[], without those that cannot be used: one that is odd hides none of the others."""
+    given = accounts if isinstance(accounts, list) else []
+    found = [account for account in map(bank_account, given) if account]
+    if len(found) < len(given):
+        log.warning("accounts_unusable", provider="plaid", given=len(given), usable=len(found))
+    return found
 
-    def text(name: str, limit: int = 300) -> str:
-        return str(account.get(name) or "").replace("\0", "")[:limit]
 
-    def money(name: str) -> str | None:
-        try:
-            value = Decimal(str(balances.get(name)))
-        except InvalidOperation:
-            return None
-        return str(value) if value.is_finite() else None
-
-    external_id = account.get("account_id")
-    if not isinstance(external_id, str) or not external_id:
-        raise malformed("an account without account_id")
+def bank_account(account: object) -> BankAccount | None:
+    """One element of accounts[]; None where it has no usable account_id. Source: Plaid API, Accounts schema."""
+    given = _mapping(account)
+    external_id = identifier(given.get("account_id"))
+    if not external_id:
+        return None
+    balances = _mapping(given.get("balances"))
+    official_name = clean(given.get("official_name"), 300)
     return BankAccount(
         external_id=external_id,
-        persistent_id=text("persistent_account_id", 128),
-        name=text("name") or text("official_name") or "Account",
-        official_name=text("official_name"),
-        mask=text("mask", 16),
-        type=text("type", 32),
-        subtype=text("subtype", 64),
-        iso_currency=balances.get("iso_currency_code"),
-        unofficial_currency=balances.get("unofficial_currency_code"),
-        balance_current=money("current"),
-        balance_available=money("available"),
-        balance_limit=money("limit"),
+        persistent_id=identifier(given.get("persistent_account_id")),
+        name=clean(given.get("name"), 300) or official_name or "Account",
+        official_name=official_name,
+        mask=clean(given.get("mask"), 16),
+        type=clean(given.get("type"), 32),
+        subtype=clean(given.get("subtype"), 64),
+        iso_currency=_currency(balances.get("iso_currency_code"), 8),
+        unofficial_currency=_currency(balances.get("unofficial_currency_code"), 16),
+        balance_current=_money(balances.get("current")),
+        balance_available=_money(balances.get("available")),
+        balance_limit=_money(balances.get("limit")),
     )
 
 
-def bank_accounts(accounts: Iterable[Json]) -> list[BankAccount]:
-    """Those of accounts[] that can be used; one that cannot does not spoil the others."""
-    return [bank_account(account) for account in accounts]
+def item_details(answer: Json) -> ItemDetails:
+    """The Item of /item/get."""
+    found = _mapping(answer.get("item"))
+    return ItemDetails(
+        external_id=identifier(found.get("item_id")),
+        institution_id=_whole(found.get("institution_id"), 64),
+        institution_name=clean(found.get("institution_name"), 200),
+        consent_expires_at=instant(found.get("consent_expiration_time")),
+    )
 
 
 def institution(answer: Json) -> Institution:
     """The institution of /institutions/get_by_id."""
-    found = answer.get("institution") or {}
+    found = _mapping(answer.get("institution"))
+    logo = found.get("logo")
+    is_logo = isinstance(logo, str) and len(logo) <= MAX_LOGO_LENGTH and _BASE64.fullmatch(logo)
     return Institution(
-        external_id=str(found.get("institution_id") or ""),
-        name=str(found.get("name") or "")[:200],
-        logo=str(found.get("logo") or ""),
-        color=str(found.get("primary_color") or "")[:16],
+        external_id=_whole(found.get("institution_id"), 64),
+        name=clean(found.get("name"), 200),
+        logo=str(logo) if is_logo else "",
+        color=clean(found.get("primary_color"), 16),
     )
 
 
-def link_results(answer: Json) -> tuple[list[tuple[str, Json]], str]:
-    """A /link/token/get answer → ([(public token, {institution, accounts})], state: open, exited or finished).
+def _whole(value: object, limit: int) -> str:
+    return value if isinstance(value, str) and value == clean(value, limit) else ""
 
-    A session that finished carries `results.item_add_results[]`; one that was left carries `exit`.
+
+# --- Link ---
+def link_metadata(metadata: object) -> Json:
+    """What Link tells of a login: {institution {institution_id, name}, accounts [{name, mask}]}, every value a text."""
+    given = _mapping(metadata)
+    bank = _mapping(given.get("institution"))
+    return {
+        "institution": {
+            "institution_id": _whole(bank.get("institution_id"), 64),
+            "name": clean(bank.get("name"), 200),
+        },
+        "accounts": [
+            {"name": clean(account.get("name"), 300), "mask": clean(account.get("mask"), 16)}
+            for account in _mappings(given.get("accounts"))
+        ],
+    }
+
+
+def link_results(answer: Json) -> tuple[list[tuple[str, Json]], str]:
+    """A /link/token/get answer → ([(public token, {institution, accounts})], state: open, exited, ended or finished).
+
+    A session that finished carries `results.item_add_results[]`; one that was left carries `exit`. One that ended with
+    neither is the success of update mode; of a new bank its results are still to come.
     """
     found: list[tuple[str, Json]] = []
     state = "open"
-    for session in answer.get("link_sessions") or []:
-        for added in (session.get("results") or {}).get("item_add_results") or []:
-            metadata = {"institution": added.get("institution"), "accounts": added.get("accounts") or []}
-            found.append((str(added.get("public_token") or ""), metadata))
+    for session in _mappings(answer.get("link_sessions")):
+        for added in _mappings(_mapping(session.get("results")).get("item_add_results")):
+            token = added.get("public_token")
+            if isinstance(token, str) and token:
+                found.append((token, link_metadata(added)))
         if session.get("finished_at"):
-            state = "exited" if session.get("exit") and state != "finished" else "finished"
-    return [(token, metadata) for token, metadata in found if token], "finished" if found else state
+            state = "exited" if session.get("exit") and state != "ended" else "ended"
+    return found, "finished" if found else state

@@ -4,6 +4,8 @@ from dataclasses import replace
 from decimal import Decimal
 
 import pytest
+from django.db import OperationalError, transaction
+from django.db import connection as database
 
 from connections.models import Account, Connection, PlaidItem, PlaidItemAccount
 from connections.providers.base import BankAccount
@@ -101,3 +103,50 @@ def test_an_account_its_owner_removed_stays_removed(item):
     Account.objects.filter(pk=found["a1"].pk).update(status="archived")
     update(item, CHECKING)
     assert Account.objects.get(pk=found["a1"].pk).status == "archived"
+
+
+def test_a_lasting_id_that_two_shared_accounts_carry_makes_two_accounts(item):
+    before = update(item, replace(CHECKING, persistent_id="p1"))
+    after = update(item, replace(CHECKING, persistent_id="p1"), replace(SAVINGS, external_id="a9", persistent_id="p1"))
+    assert after["a1"].pk == before["a1"].pk
+    assert after["a9"].pk != before["a1"].pk
+    assert Account.objects.filter(status="active").count() == 2
+
+
+def test_two_new_ids_that_look_like_one_old_account_do_not_both_become_it(item):
+    before = update(item, CHECKING)
+    after = update(item, replace(CHECKING, external_id="a8"), replace(CHECKING, external_id="a9"))
+    assert len({account.pk for account in after.values()}) == 2
+    assert after["a8"].pk == before["a1"].pk
+
+
+def test_what_an_item_before_the_re_link_told_is_dropped(item):
+    read_before = PlaidItem.objects.get(pk=item.pk)
+    PlaidItem.objects.update(item_id="i2")
+    accounts_update(item=read_before, accounts=[CHECKING], is_complete=True)
+    assert not Account.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_writing_accounts_waits_for_nobody_who_holds_the_item_row(item, owner_connection):
+    """The deadlock that was: one held the accounts and wanted the Item, the other the other way round."""
+    with owner_connection.transaction():
+        owner_connection.execute("SELECT 1 FROM connections_plaiditem WHERE id = %s FOR NO KEY UPDATE", [item.pk])
+        update_without_patience(item)
+    assert Account.objects.count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_writers_of_the_same_accounts_go_one_after_the_other(item, owner_connection):
+    with owner_connection.transaction():
+        owner_connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"accounts:{item.pk}"])
+        with pytest.raises(OperationalError):
+            update_without_patience(item)
+    assert not Account.objects.exists()
+
+
+@transaction.atomic
+def update_without_patience(item) -> None:
+    with database.cursor() as cursor:
+        cursor.execute("SET LOCAL lock_timeout = '300ms'")
+    update(item, CHECKING)

@@ -140,3 +140,15 @@ def test_without_keys_the_provider_says_so(create, settings):
     settings.PLAID_SECRET = ""
     with pytest.raises(Exception, match="provider_not_configured"):
         create()
+
+
+def answering(monkeypatch, *sessions: dict) -> None:
+    monkeypatch.setattr(plaid_links.PlaidClient, "link_token_get", lambda *_: {"link_sessions": list(sessions)})
+
+
+def test_a_session_that_ended_without_results_waits_for_them(create, monkeypatch):
+    made = create(is_hosted=True)
+    answering(monkeypatch, {"link_session_id": "s", "finished_at": "2026-11-22T10:00:00Z"})
+    assert poll(made).status == "open"
+    PlaidLink.objects.update(expires_at=timezone.now() - timedelta(seconds=1))
+    assert poll(made).status == "expired"

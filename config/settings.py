@@ -111,7 +111,6 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 LANGUAGE_CODE, TIME_ZONE, USE_TZ, USE_I18N = "en", "UTC", True, False
 STATIC_URL = "/static/"
 STATICFILES_DIRS = [BASE_DIR / "static"]
-STATIC_ROOT = CAUSEWAY_HOME / "static"
 WHITENOISE_USE_FINDERS = True  # served straight from the wheels: a start needs no collecting
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024  # the largest body any endpoint of ours needs, webhooks included
 

@@ -90,7 +90,7 @@ os.environ["REDIS_URL"] = _own_broker_database(os.environ.get("REDIS_URL") or f"
 if IS_FIRST:
     for left_behind in abandoned(HOMES):  # by runs that were killed
         _remove(Embedded(left_behind))
-    (HOME / "static").mkdir(parents=True, exist_ok=True)  # whitenoise warns without
+    HOME.mkdir(parents=True, exist_ok=True)
 
 
 def start_servers() -> None:

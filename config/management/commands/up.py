@@ -76,7 +76,6 @@ class Start:
         self.supervisor.next_stage()
         self.start_simulators()
         self.supervisor.next_stage()
-        settings.STATIC_ROOT.mkdir(exist_ok=True)  # or whitenoise warns
         self.start_processes()
         self.seed_connections()
         self.supervisor.wait_for("Causeway", lambda: self.answers("/readyz"))

@@ -29,6 +29,8 @@ SOCKET_PATH_LIMIT = 100  # sun_path: 104 bytes on macOS, 108 on Linux, the closi
 LOG_LIMIT_BYTES = 10_000_000
 START_LIMIT_S = 60.0
 
+Steps = Sequence[tuple[signal.Signals, float]]  # what to send, and how long to wait for the end then
+
 
 class EmbeddedError(RuntimeError):
     """An embedded server cannot run here; the text says what to do."""
@@ -54,7 +56,7 @@ class Embedded:
     def __init__(self, home: Path, durable: bool = True) -> None:
         self.home = Path(home).absolute()
         self.durable = durable
-        self.base = self.home / "embedded"
+        self.base = self._place = self.home / "embedded"
         if os.geteuid() == 0 and not _others_can_enter(self.home.parent):
             self.base = Path("/var/tmp") / self._nickname()  # noqa: S108 - checked for its owner before use
         self.socket_dir = self.base / "run"
@@ -105,6 +107,7 @@ class Embedded:
     def start_postgres(self) -> bool:
         """PostgreSQL accepts connections. True where it had to be started."""
         with self._lock():
+            self._set_aside_foreign_data()
             if self.is_postgres_ready():
                 return False
             account = self._account()
@@ -122,6 +125,7 @@ class Embedded:
     def start_valkey(self) -> bool:
         """Valkey answers. True where it had to be started."""
         with self._lock():
+            self._set_aside_foreign_data()
             if self.is_valkey_ready():
                 return False
             self._make_folders(self._account())
@@ -161,10 +165,14 @@ class Embedded:
     def remove(self) -> None:
         """Stop, then delete everything of the home, also what lies outside of it."""
         self.stop()
-        for folder in (self.socket_dir, self.base, self.home):
+        for folder in (self.socket_dir, self.base, self._left_data, self.home):
             shutil.rmtree(folder, ignore_errors=True)
 
     # --- processes -------------------------------------------------------------------------------------------------
+
+    @property
+    def _left_data(self) -> Path:
+        return self.base.with_name(f"{self.base.name}.left")
 
     @property
     def _valkey_pid_file(self) -> Path:
@@ -212,25 +220,25 @@ class Embedded:
         child.kill()
         raise EmbeddedError(f"{Path(command[0]).name} did not start within {START_LIMIT_S:.0f} s; its log is {log}")
 
-    def _end(
-        self, find: Callable[[], psutil.Process | None], mark: Path, steps: Sequence[tuple[signal.Signals, float]]
-    ) -> None:
-        """Signal the server until it is gone: the one of the pid file, or one of ours too young to have written it."""
+    def _end(self, find: Callable[[], psutil.Process | None], mark: Path, steps: Steps) -> None:
+        """The server of the pid file is gone, or one of ours too young to have written it."""
         if not self.home.exists():
             return
         with self._lock():
-            process = find() or self._unannounced(mark)
-            if process is None:
-                return
-            for sent, patience_s in steps:
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    process.send_signal(sent)
-                deadline = time.monotonic() + patience_s
-                while time.monotonic() < deadline:
-                    self._collect()
-                    if not _is_alive(process):
-                        return
-                    time.sleep(0.02)
+            self._signal_until_gone(find() or self._unannounced(mark), steps)
+
+    def _signal_until_gone(self, process: psutil.Process | None, steps: Steps) -> None:
+        if process is None:
+            return
+        for sent, patience_s in steps:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.send_signal(sent)
+            deadline = time.monotonic() + patience_s
+            while time.monotonic() < deadline:
+                self._collect()
+                if not _is_alive(process):
+                    return
+                time.sleep(0.02)
 
     def _unannounced(self, mark: Path) -> psutil.Process | None:
         self._collect()
@@ -271,9 +279,20 @@ class Embedded:
             "PostgreSQL cannot run as root, and there is no account postgres or nobody. Set DATABASE_URL."
         )
 
+    def _set_aside_foreign_data(self) -> None:
+        """Data outside of the home is the home's as long as that links to it: whoever deletes a home starts anew."""
+        if self.base == self._place or self._place.is_symlink() or not self.base.exists():
+            return
+        for process in (self._valkey(), self._postgres()):
+            self._signal_until_gone(process, [(signal.SIGKILL, 5.0)])
+        shutil.rmtree(self._left_data, ignore_errors=True)
+        self.base.rename(self._left_data)
+
     def _make_folders(self, account: Account | None) -> None:
         _make_folder(self.home / "logs", mode=0o700)
         _make_folder(self.base, mode=0o700 if account is None else 0o711)
+        if self.base != self._place and not self._place.is_symlink():
+            self._place.symlink_to(self.base)
         _make_folder(self.socket_dir, mode=0o700, account=account)
         if account and self.base.is_relative_to(self.home):
             self.home.chmod(stat.S_IMODE(self.home.stat().st_mode) | stat.S_IXOTH)  # may be entered, not listed

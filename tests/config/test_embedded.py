@@ -1,6 +1,7 @@
 """The embedded servers, for real: each test has a home of its own."""
 
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -94,8 +95,9 @@ def test_a_pid_used_again_is_neither_signalled_nor_in_the_way(servers):
 
 
 def test_an_interrupted_initdb_leaves_nothing(servers):
+    servers.start_valkey()  # makes the folders
     draft = servers.base / "postgres.draft"
-    draft.mkdir(parents=True)
+    draft.mkdir()
     (draft / "PG_VERSION").write_text("18\n")
     assert servers.start_postgres()
 
@@ -129,7 +131,9 @@ def test_data_of_another_version_is_refused(servers):
 
 def test_a_link_in_place_of_a_folder_is_refused(servers, tmp_path):
     (tmp_path / "elsewhere").mkdir()
-    servers.base.mkdir(parents=True)
+    servers.start_valkey()
+    servers.stop()
+    shutil.rmtree(servers.socket_dir)
     servers.socket_dir.symlink_to(tmp_path / "elsewhere")
     with pytest.raises(EmbeddedError, match="is a link"):
         servers.start_valkey()
@@ -163,6 +167,12 @@ def test_root_below_a_closed_folder_keeps_its_data_elsewhere(tmp_path):
         servers.start_postgres()
         assert ask(servers, "SELECT 1") == (1,)
         assert stat.S_IMODE(closed.stat().st_mode) == 0o700
+        assert (servers.home / "embedded").resolve() == servers.base
+        ask(servers, "CREATE TABLE old ()")
+        shutil.rmtree(servers.home)  # with its keys: what they encrypted is of no use any more
+        servers.start_valkey()
+        servers.start_postgres()
+        assert ask(servers, "SELECT to_regclass('old')") == (None,)
     finally:
         servers.remove()
     assert not servers.base.exists()

@@ -269,6 +269,20 @@ CATALOGUE: dict[str, Entry] = {
         "Choose the accounts again, or disconnect this bank.",
         _USER,
     ),
+    "bank_consent_required": Entry(
+        409,
+        "Consent needed",
+        "Your bank asks for your consent to share transactions. What was synced before is safe.",
+        "Sign in at your bank again and agree to share your transactions.",
+        _USER,
+    ),
+    "bank_token_refused": Entry(
+        409,
+        "Access not accepted",
+        "The provider no longer accepts our access to this bank. What was synced before is safe.",
+        "Connect the bank again; if that does not help, tell an operator.",
+        _USER,
+    ),
     "bank_revoked": Entry(
         409,
         "Access revoked",
@@ -351,6 +365,7 @@ class CausewayError(Exception):
         operator_detail: str = "",
         provider: str = "",
         provider_code: str = "",
+        provider_type: str = "",
         request_id: str = "",
         retry_after_s: float | None = None,
         fields: dict[str, list[str]] | None = None,
@@ -361,7 +376,8 @@ class CausewayError(Exception):
         self.detail = detail or self.entry.detail
         self.remediation = remediation or self.entry.remediation
         self.operator_detail = operator_detail
-        self.provider, self.provider_code, self.request_id = (provider, provider_code, request_id)
+        self.provider, self.request_id = (provider, request_id)
+        self.provider_code, self.provider_type = (provider_code, provider_type)
         self.retry_after_s = retry_after_s
         self.fields = fields
         self.extra = extra or {}

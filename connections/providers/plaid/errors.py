@@ -24,6 +24,7 @@ class _Policy:
 _REAUTH = _Policy(errors.NeedsReauth)
 _BANK_ACTION = _Policy(errors.NeedsReauth, "bank_action_required")
 _NO_ACCOUNTS = _Policy(errors.NeedsReauth, "bank_no_accounts")
+_CONSENT = _Policy(errors.NeedsReauth, "bank_consent_required")
 _REVOKED = _Policy(errors.PermanentError, "bank_revoked")
 _NOT_SUPPORTED = _Policy(errors.PermanentError, "bank_not_supported")
 _NOT_ENABLED = _Policy(errors.PermanentError, "feature_not_enabled")
@@ -60,7 +61,7 @@ TABLE: dict[tuple[str, str], _Policy] = {
     ("ITEM_ERROR", "PRODUCT_NOT_READY"): _Policy(errors.TemporaryError, retry_after_s=120),
     **{("ITEM_ERROR", code): _NOT_ENABLED for code in ("PRODUCTS_NOT_SUPPORTED", "PRODUCT_NOT_ENABLED")},
     **{("INVALID_INPUT", code): _NOT_ENABLED for code in ("INVALID_PRODUCT", "UNAUTHORIZED_ROUTE_ACCESS")},
-    ("INVALID_INPUT", "ADDITIONAL_CONSENT_REQUIRED"): _REAUTH,
+    ("INVALID_INPUT", "ADDITIONAL_CONSENT_REQUIRED"): _CONSENT,
     ("TRANSACTIONS_ERROR", "TRANSACTIONS_SYNC_MUTATION_DURING_PAGINATION"): _Policy(errors.MutationDuringPagination),
     **{
         ("INSTITUTION_ERROR", code): _BANK_DOWN
@@ -79,7 +80,8 @@ TABLE: dict[tuple[str, str], _Policy] = {
     ("API_ERROR", "PLANNED_MAINTENANCE"): _DOWN,
     ("INVALID_INPUT", "INVALID_API_KEYS"): _OPERATOR,
     ("INVALID_INPUT", "UNAUTHORIZED_ENVIRONMENT"): _OPERATOR,
-    ("INVALID_INPUT", "INVALID_ACCESS_TOKEN"): _Policy(errors.PermanentError, "bank_revoked"),
+    # The client has compared the token's environment before the call: the Item is gone, or the token was rotated away.
+    ("INVALID_INPUT", "INVALID_ACCESS_TOKEN"): _Policy(errors.PermanentError, "bank_token_refused"),
     ("INVALID_INPUT", "INVALID_PUBLIC_TOKEN"): _LINK_AGAIN,
     ("INVALID_INPUT", "INVALID_LINK_TOKEN"): _LINK_AGAIN,
     ("INVALID_INPUT", "INVALID_ACCOUNT_ID"): _DOWN,  # accounts were renamed: they are read again before the next try
@@ -93,6 +95,17 @@ TABLE: dict[tuple[str, str], _Policy] = {
             "INVALID_CONFIGURATION",
             "NOT_FOUND",
             "SANDBOX_ONLY",
+        )
+    },
+    **{
+        ("SANDBOX_ERROR", code): _OUR_BUG
+        for code in (
+            "SANDBOX_PRODUCT_NOT_ENABLED",
+            "SANDBOX_WEBHOOK_INVALID",
+            "SANDBOX_TRANSACTIONS_CREATE_INVALID",
+            "SANDBOX_ACCOUNT_SELECT_V2_NOT_ENABLED",
+            "SANDBOX_BANK_TRANSFER_EVENT_TRANSITION_INVALID",
+            "SANDBOX_TRANSFER_EVENT_TRANSITION_INVALID",
         )
     },
 }
@@ -122,6 +135,7 @@ def classify_error(answer: dict[str, Any]) -> CausewayError:
     facts: dict[str, Any] = {
         "provider": PROVIDER,
         "provider_code": error_code,
+        "provider_type": error_type,
         "request_id": str(answer.get("request_id") or ""),
         "operator_detail": f"{error_type}/{error_code}: {message}"[:500],
     }

@@ -30,13 +30,27 @@ from connections.providers.plaid.errors import TABLE, classify, classify_error
         ("INVALID_INPUT", "INVALID_API_KEYS", errors.Misconfigured),
         ("INVALID_INPUT", "INVALID_PUBLIC_TOKEN", errors.RequestError),
         ("INVALID_REQUEST", "UNKNOWN_FIELDS", errors.PermanentError),
+        ("SANDBOX_ERROR", "SANDBOX_WEBHOOK_INVALID", errors.PermanentError),
+        ("INVALID_INPUT", "INVALID_ACCESS_TOKEN", errors.PermanentError),
         ("SOMETHING", "NEW", errors.ProviderError),
     ],
 )
 def test_each_row_has_its_policy(error_type, error_code, kind):
     found = classify_error({"error_type": error_type, "error_code": error_code, "request_id": "r1"})
     assert type(found) is kind
-    assert (found.provider_code, found.request_id) == (error_code, "r1")
+    assert (found.provider_type, found.provider_code, found.request_id) == (error_type, error_code, "r1")
+
+
+@pytest.mark.parametrize(
+    ("error_code", "code"),
+    [
+        ("ADDITIONAL_CONSENT_REQUIRED", "bank_consent_required"),
+        ("INVALID_ACCESS_TOKEN", "bank_token_refused"),
+        ("USER_PERMISSION_REVOKED", "bank_revoked"),
+    ],
+)
+def test_a_person_reads_what_is_true(error_code, code):
+    assert classify_error({"error_type": "INVALID_INPUT", "error_code": error_code}).code == code
 
 
 def test_a_disowned_cursor_is_told_from_other_bad_fields():

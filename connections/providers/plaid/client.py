@@ -20,7 +20,7 @@ from config import correlation
 from connections import budgets
 from connections.errors import CausewayError, Misconfigured, RateLimited, TemporaryError
 from connections.providers.base import Json, SyncPage
-from connections.providers.plaid import records
+from connections.providers.plaid import records, transport
 from connections.providers.plaid.errors import PROVIDER, classify
 
 log = structlog.get_logger(__name__)
@@ -28,6 +28,10 @@ log = structlog.get_logger(__name__)
 CONNECT_TIMEOUT_S = 3.05
 CALL_TIMEOUT_S = 20  # a person may be waiting; only a page of history may take PLAID_TIMEOUT_S
 PAGE_SIZE = 500  # the most that /transactions/sync gives
+MAX_ANSWER_BYTES = 64 << 20  # decoded; a page of 500 rows is under one
+READ_BYTES = 1 << 20
+ITEM_GET_PER_ITEM_MINUTE = 15  # Plaid's published rates
+INSTITUTIONS_PER_CLIENT_MINUTE = 400
 _AUTH = ["clientId", "plaidVersion", "secret"]
 
 
@@ -40,6 +44,7 @@ def _api(_pid: int, host: str, client_id: str, secret: str) -> plaid.ApiClient:
     configuration.retries = urllib3.Retry(connect=1, read=0, status=0, redirect=0)
     api = plaid.ApiClient(configuration)
     api.set_default_header("Accept-Encoding", "gzip")
+    api.rest_client.pool_manager.pool_classes_by_scheme = transport.POOLS
     return api
 
 
@@ -51,7 +56,7 @@ class PlaidClient:
     """
 
     def __init__(self, environment: str, *, item_key: str = "", timeout_s: float | None = None) -> None:
-        self._item_key = item_key
+        self._environment, self._item_key = (environment, item_key)
         self._timeout_s = timeout_s or settings.PLAID_TIMEOUT_S
         self._host = settings.PLAID_PRODUCTION_URL if environment == "production" else settings.PLAID_SANDBOX_URL
         if not (settings.PLAID_CLIENT_ID and settings.PLAID_SECRET):
@@ -77,20 +82,24 @@ class PlaidClient:
     # --- Items ---
     def item_get(self, access_token: str) -> Json:
         """{item, status}: free, and answers 200 with item.error for an Item in trouble."""
-        return self._json("/item/get", {"access_token": access_token})
+        self._take("item_get", ITEM_GET_PER_ITEM_MINUTE)
+        return self._json("/item/get", {"access_token": self._own(access_token)})
 
     def item_remove(self, access_token: str) -> Json:
-        return self._json("/item/remove", {"access_token": access_token})
+        """Ends the Item, its token and its billing. A second call raises what says that it is gone."""
+        return self._json("/item/remove", {"access_token": self._own(access_token)})
 
     def accounts_get(self, access_token: str) -> list[Json]:
         """accounts[], numbers as exact text. Only accounts that are open and shared now."""
         self._take("accounts", settings.PLAID_ACCOUNTS_PER_ITEM_MINUTE)
-        accounts = self._exact("/accounts/get", {"access_token": access_token}).get("accounts")
+        accounts = self._exact("/accounts/get", {"access_token": self._own(access_token)}).get("accounts")
         if not isinstance(accounts, list):
             raise records.malformed("accounts/get without accounts")
         return accounts
 
     def institution_get(self, institution_id: str) -> Json:
+        """{institution}. Source: Plaid API, /institutions/get_by_id."""
+        self._take("institutions", 0, client_per_minute=INSTITUTIONS_PER_CLIENT_MINUTE)
         body = {
             "institution_id": institution_id,
             "country_codes": settings.PLAID_COUNTRY_CODES,
@@ -106,7 +115,7 @@ class PlaidClient:
     def transactions_sync(self, access_token: str, cursor: str) -> SyncPage:
         """The page after `cursor` ("" = the beginning). Raises MutationDuringPagination, CursorDisowned, NeedsReauth, …"""
         self._take("sync", settings.PLAID_SYNC_PER_ITEM_MINUTE, client_per_minute=settings.PLAID_SYNC_PER_CLIENT_MINUTE)
-        body = {"access_token": access_token, "cursor": cursor, "count": PAGE_SIZE}
+        body = {"access_token": self._own(access_token), "cursor": cursor, "count": PAGE_SIZE}
         return self._call("/transactions/sync", body, records.sync_page, timeout_s=settings.PLAID_TIMEOUT_S)
 
     # --- transport ---
@@ -123,13 +132,23 @@ class PlaidClient:
                     operator_detail=f"our own budget for {name} is used up for {wait:.1f} s",
                 )
 
+    def _own(self, access_token: str) -> str:
+        """The token, if it is of this client's environment: Plaid would call it invalid, as if the Item were gone."""
+        named = access_token.split("-")[1] if access_token.count("-") >= 2 else ""
+        if named in ("sandbox", "production") and named != self._environment:
+            raise Misconfigured(
+                provider=PROVIDER,
+                operator_detail=f"an access token of {named} would have been sent to {self._environment}",
+            )
+        return access_token
+
     def _json(self, path: str, body: Json) -> Json:
         return self._call(path, body, orjson.loads)
 
     def _exact(self, path: str, body: Json) -> Json:
         import json
 
-        return self._call(path, body, lambda raw: json.loads(raw, parse_float=str))
+        return self._call(path, body, lambda raw: json.loads(raw, parse_float=str, parse_int=str))
 
     def _call(self, path: str, body: Json, parse: Callable[[bytes], Any], *, timeout_s: float = CALL_TIMEOUT_S) -> Any:
         started = time.monotonic()
@@ -143,7 +162,7 @@ class PlaidClient:
             error = classify(status, refused.body) if status else self._unreachable("TLS failed")
         except urllib3.exceptions.HTTPError as lost:
             error = self._unreachable(type(lost).__name__, timed_out=isinstance(lost, urllib3.exceptions.TimeoutError))
-        except ValueError:
+        except (ValueError, RecursionError):
             error = records.malformed(f"{path} answered {status} with something that is not JSON")
         except CausewayError as malformed:
             error = malformed
@@ -182,7 +201,20 @@ class PlaidClient:
             )
         except AttributeError as error:  # what the SDK makes of its own TLS error, whose body is None
             raise urllib3.exceptions.SSLError("TLS failed") from error
-        return (response.status, response.data)  # .data must be read, or the socket is lost to the pool
+        return (response.status, self._read(path, response))
+
+    @staticmethod
+    def _read(path: str, response: urllib3.BaseHTTPResponse) -> bytes:
+        """All of the answer, so that the socket goes back to the pool; too much of it closes the socket instead."""
+        parts, size = [], 0
+        is_packed = bool(response.headers.get("Content-Encoding"))  # else spare the copy through the decoder's buffer
+        while part := response.read(READ_BYTES, decode_content=is_packed):
+            parts.append(part)
+            size += len(part)
+            if size > MAX_ANSWER_BYTES:
+                response.close()
+                raise records.malformed(f"{path} answered more than {MAX_ANSWER_BYTES >> 20} MiB")
+        return parts[0] if len(parts) == 1 else b"".join(parts)
 
     @staticmethod
     def _unreachable(what: str, *, timed_out: bool = False) -> TemporaryError:

@@ -8,9 +8,14 @@ from django.http import HttpRequest
 
 from config import console
 from config.admin import Card, ChoicesDropdownFilter, Header, ReadOnlyAdmin, SinceFilter, YesNoFilter
-from config.states import EXCHANGE, LINK, state
-from connections.models import PlaidExchange, PlaidItem, PlaidLink
+from config.states import EXCHANGE, LINK, State, Tone, state
+from connections.models import PlaidExchange, PlaidItem, PlaidLink, RetiredPlaidItem
 from connections.states import connection_state, next_step
+
+RETIRED = {
+    "pending": State("To be removed", Tone.AMBER, "hourglass_empty"),
+    "removed": State("Removed", Tone.GREY, "link_off"),
+}
 
 
 @admin.register(PlaidItem)
@@ -60,6 +65,7 @@ class PlaidItemAdmin(ReadOnlyAdmin):
                 "fields": (
                     "last_synced_at_exact",
                     "last_webhook_at_exact",
+                    "details_at_exact",
                     "reauth_needed_at_exact",
                     "consent_expires_at_exact",
                     "cleanup_notified_at_exact",
@@ -174,10 +180,13 @@ class PlaidExchangeAdmin(ReadOnlyAdmin):
             {
                 "fields": (
                     "error_code_whole",
+                    "item_id_whole",
                     "request_id_whole",
                     "correlation_id_whole",
                     "started_at_exact",
                     "ended_at_exact",
+                    "attempts",
+                    "next_attempt_at_exact",
                 )
             },
         ),
@@ -188,18 +197,55 @@ class PlaidExchangeAdmin(ReadOnlyAdmin):
             super()
             .get_queryset(request)
             .select_related("user", "connection", "workspace", "link")
-            .defer("link__ciphertext")
+            .defer("ciphertext", "link__ciphertext")
         )
 
     def header(self, exchange: PlaidExchange) -> Header:
-        is_unknown = exchange.status == PlaidExchange.Status.UNKNOWN
-        sentence = (
-            "Plaid may hold an Item that we do not: look for this request id on Plaid's dashboard and remove the Item there."
-            if is_unknown
-            else ""
-        )
+        sentence = ""
+        if exchange.key_id:  # its access token is kept until the connection has it
+            sentence = "Plaid made the Item and its access token is kept: the connection is made by itself."
+        elif exchange.status == PlaidExchange.Status.UNKNOWN:
+            sentence = "Plaid may hold an Item that we do not: look for this request id on Plaid's dashboard and remove the Item there."
         return Header(console.name(exchange.institution_name or "Exchange"), state(EXCHANGE, exchange.status), sentence)
 
     @admin.display(description="State")
     def shown_state(self, exchange: PlaidExchange) -> Any:
         return console.badge(state(EXCHANGE, exchange.status))
+
+
+@admin.register(RetiredPlaidItem)
+class RetiredPlaidItemAdmin(ReadOnlyAdmin):
+    """Items that a re-link left behind. Plaid bills each until it is removed there."""
+
+    id_lookups = ("pk", "connection_id")
+    chip_field, chip_words = "status", RETIRED
+    list_display = (
+        "created_at_ago",
+        "shown_state",
+        "item_id_code",
+        "connection_name",
+        "environment",
+        "attempts",
+        "next_attempt_at_ago",
+        "removed_at_ago",
+    )
+    list_select_related = ("connection",)
+    list_filter = (("status", ChoicesDropdownFilter), SinceFilter)
+    search_fields = ("item_id__exact", "connection__name", "correlation_id__exact")
+    fieldsets = (
+        (None, {"fields": ("connection", "workspace", "environment", "item_id_whole", "correlation_id_whole")}),
+        ("Removal", {"fields": ("attempts", "next_attempt_at_exact", "created_at_exact", "removed_at_exact")}),
+        ("Last error", {"fields": ("last_error_raw",)}),
+    )
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet:
+        return super().get_queryset(request).select_related("connection", "workspace").defer("ciphertext")
+
+    def header(self, retired: RetiredPlaidItem) -> Header:
+        is_stuck = retired.status == RetiredPlaidItem.Status.PENDING and not retired.key_id
+        sentence = "Its access token cannot be read: remove the Item on Plaid's dashboard." if is_stuck else ""
+        return Header(console.code(retired), state(RETIRED, retired.status), sentence)
+
+    @admin.display(description="State")
+    def shown_state(self, retired: RetiredPlaidItem) -> Any:
+        return console.badge(state(RETIRED, retired.status))

@@ -3,6 +3,7 @@ from connections.models.connection import Connection
 from connections.models.credential import Credential
 from connections.models.plaid_item import PlaidItem
 from connections.models.plaid_link import PlaidExchange, PlaidLink
+from connections.models.retired_item import RetiredPlaidItem
 from connections.models.workspace import AccessToken, Membership, Role, User, Workspace
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "PlaidItem",
     "PlaidItemAccount",
     "PlaidLink",
+    "RetiredPlaidItem",
     "Role",
     "User",
     "Workspace",

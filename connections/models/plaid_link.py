@@ -82,6 +82,17 @@ class PlaidExchange(TenantModel):
     environment = models.CharField(max_length=20, choices=Environment)
     digest = models.CharField(max_length=64, unique=True, editable=False, help_text="SHA-256 of the public token.")
     institution_name = models.CharField(max_length=200, blank=True)
+    item_id = models.CharField(max_length=128, blank=True, help_text="Plaid's id of the Item that the call made.")
+    institution_id = models.CharField(max_length=64, blank=True)
+    accounts_digest = models.CharField(
+        max_length=64, blank=True, editable=False, help_text="SHA-256 of the bank and the accounts that were offered."
+    )
+    key_id = models.CharField(max_length=32, blank=True, editable=False, db_index=True)
+    ciphertext = models.BinaryField(
+        null=True, editable=False, help_text="The access token from Plaid's answer until the connection has it."
+    )
+    attempts = models.PositiveIntegerField(default=0, help_text="How often the connection was made up for later.")
+    next_attempt_at = models.DateTimeField(null=True, blank=True)
     status = models.CharField(max_length=16, choices=Status, default=Status.STARTED)
     error_code = models.CharField(max_length=64, blank=True)
     request_id = models.CharField(max_length=64, blank=True, help_text="Plaid's id of the call.")
@@ -90,7 +101,29 @@ class PlaidExchange(TenantModel):
     ended_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
-        indexes = [models.Index(fields=["started_at"], condition=Q(status="started"), name="exchange_started")]
+        indexes = [
+            models.Index(fields=["started_at"], condition=Q(status="started"), name="exchange_started"),
+            models.Index(fields=["started_at"], condition=Q(ciphertext__isnull=False), name="exchange_to_recover"),
+            models.Index(
+                fields=["user", "accounts_digest"], condition=~Q(accounts_digest=""), name="exchange_by_accounts"
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"{self.institution_name or 'exchange'} {self.status}"
+
+    @property
+    def place(self) -> str:
+        return f"{self._meta.db_table}:{self.pk}:access_token"
+
+    def seal(self, access_token: str) -> None:
+        """Encrypt the access token into this row (not saved yet)."""
+        self.key_id, self.ciphertext = vault.encrypt(access_token.encode(), place=self.place)
+
+    def reveal(self) -> str:
+        """The plaintext. Raises vault.CredentialUnreadable."""
+        return vault.decrypt(bytes(self.ciphertext or b""), key_id=self.key_id, place=self.place).decode()
+
+    def forget(self) -> None:
+        """Destroy the access token (not saved yet)."""
+        self.key_id, self.ciphertext = "", None

@@ -9,12 +9,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from django.db import transaction
+from django.db.models import QuerySet
 
 from connections import vault
-from connections.models import Credential, PlaidLink
+from connections.models import Credential, PlaidExchange, PlaidLink, RetiredPlaidItem
 
 BATCH = 200
-SEALED = (Credential, PlaidLink)
+Sealed = Credential | PlaidLink | PlaidExchange | RetiredPlaidItem
+SEALED: tuple[type[Sealed], ...] = (Credential, PlaidLink, PlaidExchange, RetiredPlaidItem)
 
 
 @dataclass(slots=True)
@@ -43,16 +45,17 @@ def keys_rotate(*, is_dry_run: bool = False, report: Callable[[Rotation], None] 
     return rotation
 
 
-def _stale(model: type[Credential] | type[PlaidLink]):  # type: ignore[no-untyped-def]  # a QuerySet of either
-    return model.objects.exclude(key_id=vault.current_key_id())
+def _stale(model: type[Sealed]) -> QuerySet:
+    """Rows under another key; those whose secret was destroyed have nothing to rotate."""
+    return model._default_manager.exclude(key_id=vault.current_key_id()).exclude(ciphertext=None)
 
 
-def _batch(model: type[Credential] | type[PlaidLink], after: object) -> list:
+def _batch(model: type[Sealed], after: object) -> list:
     rows = _stale(model).order_by("pk")
     return list((rows.filter(pk__gt=after) if after else rows).values_list("pk", flat=True)[:BATCH])
 
 
-def _rotate(row: Credential | PlaidLink, rotation: Rotation) -> None:
+def _rotate(row: Sealed, rotation: Rotation) -> None:
     try:
         plaintext = row.reveal()
     except vault.CredentialUnreadable:

@@ -1,29 +1,43 @@
 """From a public token to a connection: the one call that must neither be lost nor repeated."""
 
 import hashlib
-from datetime import timedelta
+import json
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import structlog
 from django.conf import settings
 from django.db import IntegrityError, transaction
-from django.db.models import F
+from django.db import connection as database
+from django.db.models import F, Q
 from django.utils import timezone
 
 from config import correlation
-from connections.errors import CausewayError, Conflict, OutcomeUnknown, RateLimited, RequestError, TemporaryError
-from connections.models import Account, Connection, Credential, PlaidExchange, PlaidItem, PlaidLink, User
+from connections.errors import CausewayError, Conflict, OutcomeUnknown, RequestError
+from connections.models import (
+    Account,
+    Connection,
+    Credential,
+    PlaidExchange,
+    PlaidItem,
+    PlaidLink,
+    RetiredPlaidItem,
+    User,
+)
 from connections.models.connection import Provider, Status
-from connections.providers.base import Json
+from connections.providers.base import ItemDetails, Json
 from connections.providers.plaid import records
 from connections.providers.plaid.client import PlaidClient
 from connections.services import lifecycle
-from connections.services.accounts import accounts_update
+from connections.services.accounts import accounts_lock, accounts_update
 from connections.waking import wake
 
 log = structlog.get_logger(__name__)
 
 ACCESS_TOKEN = "access_token"  # noqa: S105 - the credential's name, not its value
+_CLOSED = (Status.DISCONNECTING, Status.DISCONNECTED)
+# Plaid's kinds of error that prove that a call changed nothing there; after any other the outcome is unknown.
+_NOTHING_HAPPENED = ("INVALID_INPUT", "INVALID_REQUEST", "RATE_LIMIT_EXCEEDED")
 
 
 def public_token_exchange(
@@ -41,8 +55,10 @@ def public_token_exchange(
 
     1. Duplicate check by `metadata` {institution {institution_id, name}, accounts [{name, mask}]}: the call bills.
     2. A `PlaidExchange` row is committed before the call: an answer that never comes leaves it `unknown` and visible.
-    3. The access token is encrypted in the transaction that makes the connection.
-    4. Accounts and institution are read then; where that fails the sync does it later.
+    3. The access token is kept, encrypted, before anything else is done with the answer: whatever fails from then on,
+       `exchanges_sweep` makes up for.
+    4. Connection, Item and token in one transaction.
+    5. Accounts and institution are read then; where that fails, in whatever way, the sync does it later.
 
     connection: re-link that one in place. Raises Conflict (duplicate_item, public_token_used, exchange_in_progress),
     OutcomeUnknown, RequestError, TemporaryError.
@@ -51,37 +67,36 @@ def public_token_exchange(
     if connection:
         _refuse_unlinkable(connection, environment)
     client = PlaidClient(environment)
-    metadata = metadata or {}
-    _refuse_used(user=user, workspace_id=workspace_id, public_token=public_token)
-    if not connection and not allow_duplicate:
-        _refuse_duplicate(user=user, workspace_id=workspace_id, metadata=metadata)
     exchange = _begin(
         user=user,
         workspace_id=workspace_id,
         public_token=public_token,
         environment=environment,
-        metadata=metadata,
+        metadata=records.link_metadata(metadata),
+        connection=connection,
+        allow_duplicate=allow_duplicate,
         link=link,
     )
     try:
         answer = client.public_token_exchange(public_token)
-        access_token, item_id = answer.get("access_token"), answer.get("item_id")
-        if not (isinstance(access_token, str) and access_token and isinstance(item_id, str) and item_id):
-            raise records.malformed("the exchange's answer lacks access_token or item_id")
+        access_token = answer.get("access_token")
+        if not (isinstance(access_token, str) and access_token):
+            raise records.malformed("the exchange's answer has no access_token", request_id=answer.get("request_id"))
     except CausewayError as error:
         if (ended := _ended(exchange, error)) is error:
             raise  # "from" would make it its own cause
         raise ended from error
-    connection = _connect(
-        exchange,
-        connection,
-        access_token=access_token,
-        item_id=item_id,
-        request_id=str(answer.get("request_id") or ""),
-        metadata=metadata,
-    )
-    details_fetch(connection=connection, access_token=access_token)
-    return connection
+    exchange.seal(access_token)
+    exchange.item_id = records.identifier(answer.get("item_id"))
+    exchange.request_id = records.clean(answer.get("request_id"), 64)
+    exchange.save(update_fields=["key_id", "ciphertext", "item_id", "request_id"])
+    try:
+        connection = _finish(exchange)
+    except Exception as error:
+        # The Item exists and is billed, and its token is safe: whatever broke, the sweep makes the connection.
+        log.exception("exchange_not_finished", exchange=str(exchange.pk), error=type(error).__name__)
+        raise _made_up_for(exchange) from error
+    return _usable(connection)
 
 
 def refuse_other_environment(token: str, environment: str) -> None:
@@ -99,7 +114,7 @@ def _refuse_unlinkable(connection: Connection, environment: str) -> None:
         )
     if connection.environment != environment:
         raise RequestError(f"This connection belongs to {connection.environment}.", code="wrong_environment")
-    if connection.status in (Status.DISCONNECTING, Status.DISCONNECTED):
+    if connection.status in _CLOSED:
         raise Conflict(code="connection_not_active")
 
 
@@ -111,38 +126,70 @@ def credential_of(connection: Connection) -> Credential:
     return credential
 
 
-def _refuse_duplicate(*, user: User, workspace_id: UUID, metadata: Json) -> None:
-    institution_id = str((metadata.get("institution") or {}).get("institution_id") or "")
-    offered = {
-        (str(a.get("name") or ""), str(a.get("mask") or ""))
-        for a in metadata.get("accounts") or []
-        if isinstance(a, dict)
-    }
-    if not institution_id or not offered:
-        return
-    known = Account.objects.filter(
-        workspace_id=workspace_id,
-        connection__owner=user,
-        connection__plaid_item__institution_id=institution_id,
-        connection__plaid_item__removed_at=None,
-    ).exclude(connection__status__in=[Status.DISCONNECTING, Status.DISCONNECTED])
+def _refuse_duplicate(*, user: User, workspace_id: UUID, metadata: Json, digest: str) -> None:
+    """The same accounts of the same bank, connected already or about to be. Under the lock of `_begin`."""
+    institution_id = metadata["institution"]["institution_id"]
+    mine = {"workspace_id": workspace_id, "connection__owner": user, "connection__plaid_item__removed_at": None}
+    gone = Q(connection__status__in=_CLOSED)
+    known = Account.objects.filter(connection__plaid_item__institution_id=institution_id, **mine).exclude(gone)
+    offered = {(account["name"], account["mask"]) for account in metadata["accounts"]}
     for account in known.only("name", "mask", "connection_id"):
         if (account.name, account.mask) in offered:
             raise Conflict(code="duplicate_item", extra={"connection_id": str(account.connection_id)})
+    same = PlaidExchange.objects.filter(user=user, workspace_id=workspace_id, accounts_digest=digest)
+    # Its accounts may not have been read yet, or under other names; then what Link offered tells.
+    linked = same.filter(status=PlaidExchange.Status.COMPLETED, **mine).exclude(gone)
+    if earlier := linked.first():
+        raise Conflict(code="duplicate_item", extra={"connection_id": str(earlier.connection_id)})
+    under_way = Q(status=PlaidExchange.Status.STARTED, started_at__gte=_late()) | Q(ciphertext__isnull=False)
+    if same.filter(under_way).exists():
+        raise Conflict(code="exchange_in_progress")
 
 
+def _accounts_digest(metadata: Json) -> str:
+    """What tells one login's accounts from another's; "" where Link did not say."""
+    institution_id, accounts = metadata["institution"]["institution_id"], metadata["accounts"]
+    if not institution_id or not accounts:
+        return ""
+    offered = sorted((account["name"], account["mask"]) for account in accounts)
+    return hashlib.sha256(json.dumps([institution_id, offered]).encode()).hexdigest()
+
+
+@transaction.atomic
 def _begin(
-    *, user: User, workspace_id: UUID, public_token: str, environment: str, metadata: Json, link: PlaidLink | None
+    *,
+    user: User,
+    workspace_id: UUID,
+    public_token: str,
+    environment: str,
+    metadata: Json,
+    connection: Connection | None,
+    allow_duplicate: bool,
+    link: PlaidLink | None,
 ) -> PlaidExchange:
-    """The row that makes the token single use here too, committed before the call."""
-    name = str((metadata.get("institution") or {}).get("name") or "")[:200]
+    """The row that makes the token single use here too, committed before the call.
+
+    Those who connect the same bank at the same time come here one after the other: both calls would bill.
+    """
+    _refuse_used(user=user, workspace_id=workspace_id, public_token=public_token)
+    digest, institution = _accounts_digest(metadata), metadata["institution"]
+    if digest and not connection and not allow_duplicate:
+        _lock(f"exchange:{user.pk}:{institution['institution_id']}")
+        _refuse_duplicate(user=user, workspace_id=workspace_id, metadata=metadata, digest=digest)
     mine = {"digest": _digest(public_token), "workspace_id": workspace_id, "user": user}
-    begun = {"status": PlaidExchange.Status.STARTED, "correlation_id": correlation.current()}
+    begun = {
+        "status": PlaidExchange.Status.STARTED,
+        "link": link,
+        "connection": connection,
+        "environment": environment,
+        "institution_id": institution["institution_id"],
+        "institution_name": institution["name"],
+        "accounts_digest": digest,
+        "correlation_id": correlation.current(),
+    }
     try:
         with transaction.atomic():
-            return PlaidExchange.objects.create(
-                link=link, environment=environment, institution_name=name, **mine, **begun
-            )
+            return PlaidExchange.objects.create(**mine, **begun)
     except IntegrityError:
         # A token that Plaid refused may be tried again: the row is taken over, never doubled.
         refused = PlaidExchange.objects.filter(status=PlaidExchange.Status.REFUSED, **mine)
@@ -152,13 +199,19 @@ def _begin(
         raise Conflict(code="public_token_used") from None  # by somebody whose rows are not ours to see
 
 
+def _lock(name: str) -> None:
+    """Hold this name until the transaction ends."""
+    with database.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [name])
+
+
 def _refuse_used(*, user: User, workspace_id: UUID, public_token: str) -> None:
     """Raise what became of this token's exchange, where it was begun before and not refused."""
     earlier = PlaidExchange.objects.filter(digest=_digest(public_token), workspace_id=workspace_id, user=user).first()
     if earlier is None or earlier.status == PlaidExchange.Status.REFUSED:
         return
     if earlier.status == PlaidExchange.Status.UNKNOWN:
-        raise OutcomeUnknown(provider="plaid")
+        raise _made_up_for(earlier) if earlier.ciphertext else OutcomeUnknown(provider="plaid")
     if earlier.status == PlaidExchange.Status.STARTED:
         raise Conflict(code="exchange_in_progress")
     extra = {"connection_id": str(earlier.connection_id)} if earlier.connection_id else {}
@@ -170,76 +223,161 @@ def _digest(public_token: str) -> str:
 
 
 def _ended(exchange: PlaidExchange, error: CausewayError) -> CausewayError:
-    """Record how the call failed; the error to raise. Where Plaid may have acted, the outcome is unknown."""
-    is_unknown = isinstance(error, TemporaryError) and not isinstance(error, RateLimited) and not error.provider_code
-    exchange.status = PlaidExchange.Status.UNKNOWN if is_unknown else PlaidExchange.Status.REFUSED
-    exchange.error_code, exchange.request_id, exchange.ended_at = (error.code, error.request_id, timezone.now())
+    """Record how the call failed; the error to raise. Refused is only what proves that Plaid did not act."""
+    is_refused = error.provider_type in _NOTHING_HAPPENED or error.code == "provider_not_configured"
+    exchange.status = PlaidExchange.Status.REFUSED if is_refused else PlaidExchange.Status.UNKNOWN
+    exchange.error_code, exchange.ended_at = (error.code, timezone.now())
+    exchange.request_id = records.clean(error.request_id, 64)
     exchange.save(update_fields=["status", "error_code", "request_id", "ended_at"])
-    if not is_unknown:
+    if is_refused:
         return error
     log.error("exchange_outcome_unknown", exchange=str(exchange.pk), operator_detail=error.operator_detail)
     return OutcomeUnknown(provider="plaid", operator_detail=f"exchange {exchange.pk}: {error.operator_detail}")
 
 
-@transaction.atomic
-def _connect(
-    exchange: PlaidExchange,
-    connection: Connection | None,
-    *,
-    access_token: str,
-    item_id: str,
-    request_id: str,
-    metadata: Json,
-) -> Connection:
-    """Connection, Item and sealed token in one transaction, and the exchange completed with them."""
-    institution = metadata.get("institution") or {}
-    name = str(institution.get("name") or "")[:200]
-    if connection is None:
-        connection = Connection.objects.create(
-            workspace_id=exchange.workspace_id,
-            owner_id=exchange.user_id,
-            provider=Provider.PLAID,
-            name=name or "Bank",
-            environment=exchange.environment,
-            status=Status.ACTIVE,
-        )
-        PlaidItem.objects.create(
-            workspace_id=exchange.workspace_id,
-            connection=connection,
-            item_id=item_id,
-            institution_id=str(institution.get("institution_id") or "")[:64],
-            institution_name=name,
-        )
-    else:
-        connection = Connection.objects.select_for_update(no_key=True).get(pk=connection.pk)
-        _relink(connection, item_id=item_id)
-    credential = Credential.objects.filter(connection=connection, name=ACCESS_TOKEN).first()
-    credential = credential or Credential(
-        workspace_id=connection.workspace_id, connection=connection, name=ACCESS_TOKEN
+def _made_up_for(exchange: PlaidExchange) -> OutcomeUnknown:
+    return OutcomeUnknown(
+        "The bank was connected, but the connection could not be stored completely. It is finished by itself.",
+        remediation="Wait a few minutes and look at your connections; do not connect the bank again meanwhile.",
+        provider="plaid",
+        operator_detail=f"exchange {exchange.pk} holds its access token and is gone on with by housekeeping",
     )
-    credential.seal(access_token)
-    credential.save()
-    exchange.status, exchange.connection, exchange.request_id, exchange.ended_at = (
+
+
+def _usable(connection: Connection) -> Connection:
+    if connection.status in _CLOSED:
+        raise Conflict(code="connection_not_active")
+    return connection
+
+
+# --- from an answer to a connection ---
+def _finish(exchange: PlaidExchange) -> Connection:
+    """Make the connection from the token that the exchange holds, and read its details. Safe to repeat."""
+    access_token = exchange.reveal()
+    if not exchange.item_id:
+        client = PlaidClient(exchange.environment, item_key=str(exchange.pk))
+        exchange.item_id = records.item_details(client.item_get(access_token)).external_id
+        if not exchange.item_id:
+            raise records.malformed("neither the exchange nor /item/get says a usable item_id")
+        exchange.save(update_fields=["item_id"])
+    connection = _connect(exchange.pk, access_token=access_token, item_id=exchange.item_id)
+    if connection.status not in _CLOSED:
+        try:
+            details_fetch(connection=connection, access_token=access_token)
+        except Exception as error:
+            # The connection exists and is billed. Its details stay due, and the next sync reads them.
+            log.exception("item_details_missing", connection=str(connection.pk), error=type(error).__name__)
+    return connection
+
+
+@transaction.atomic
+def _connect(exchange_id: UUID, *, access_token: str, item_id: str) -> Connection:
+    """Connection, Item and sealed token in one transaction, and the exchange completed with them.
+
+    Where the connection to re-link was disconnected meanwhile, the new Item is only put down for removal.
+    """
+    exchange = PlaidExchange.objects.select_for_update(no_key=True).get(pk=exchange_id)
+    if exchange.status == PlaidExchange.Status.COMPLETED and exchange.connection:
+        return exchange.connection  # somebody else finished it
+    connection = _connection_for(exchange, item_id)
+    if connection is None:
+        connection = _new_connection(exchange, item_id)
+    elif connection.status in _CLOSED:
+        item_retire(connection, item_id=item_id, access_token=access_token)
+    else:
+        _relink(connection, item_id=item_id)
+    if connection.status not in _CLOSED:
+        credential = Credential.objects.filter(connection=connection, name=ACCESS_TOKEN).first()
+        credential = credential or Credential(
+            workspace_id=connection.workspace_id, connection=connection, name=ACCESS_TOKEN
+        )
+        credential.seal(access_token)
+        credential.save()
+    exchange.status, exchange.connection, exchange.ended_at = (
         PlaidExchange.Status.COMPLETED,
         connection,
-        request_id,
         timezone.now(),
     )
-    exchange.save(update_fields=["status", "connection", "request_id", "ended_at"])
+    exchange.error_code, exchange.next_attempt_at = "", None
+    exchange.forget()
+    exchange.save()
     wake("sync.tasks.dispatch")
     return connection
 
 
+def _connection_for(exchange: PlaidExchange, item_id: str) -> Connection | None:
+    """The connection that this login belongs to already: the one to re-link, or the one that has this very Item. Locked."""
+    same = PlaidItem.objects.filter(
+        item_id=item_id, workspace_id=exchange.workspace_id, connection__owner_id=exchange.user_id
+    )
+    connection_id = exchange.connection_id or same.values_list("connection_id", flat=True).first()
+    if connection_id is None:
+        return None
+    if owned := PlaidItem.objects.filter(connection_id=connection_id).first():
+        accounts_lock(owned.pk)  # whoever writes accounts of the Item before is done first
+    return Connection.objects.select_for_update(no_key=True).get(pk=connection_id)
+
+
+def _new_connection(exchange: PlaidExchange, item_id: str) -> Connection:
+    connection = Connection.objects.create(
+        workspace_id=exchange.workspace_id,
+        owner_id=exchange.user_id,
+        provider=Provider.PLAID,
+        name=exchange.institution_name or "Bank",
+        environment=exchange.environment,
+        status=Status.ACTIVE,
+    )
+    PlaidItem.objects.create(
+        workspace_id=exchange.workspace_id,
+        connection=connection,
+        item_id=item_id,
+        institution_id=exchange.institution_id,
+        institution_name=exchange.institution_name,
+    )
+    return connection
+
+
 def _relink(connection: Connection, *, item_id: str) -> None:
-    """The same connection under a new token. A new Item starts its history anew: its cursor belongs to it alone."""
+    """The same connection under a new token. A new Item starts its history anew: its cursor belongs to it alone.
+
+    The old Item goes on being billed until it is removed, so it is put down for that.
+    """
     item = PlaidItem.objects.select_for_update(no_key=True).get(connection=connection)
     if item.item_id != item_id:
+        if item.removed_at is None:
+            item_retire(connection, item_id=item.item_id, access_token=_readable_token(connection))
         item.item_id, item.cursor, item.history_complete, item.is_new_history = (item_id, "", False, True)
         item.lease_token = item.lease_expires_at = None  # whoever reads the old Item loses its claim
     item.reauth_needed_at, item.last_sync_error, item.removed_at, item.offered_until = (None, "", None, None)
+    item.details_at = item.consent_expires_at = None
     item.dirty_seq = F("dirty_seq") + 1
     item.save()
     _repaired(connection)
+
+
+def _readable_token(connection: Connection) -> str:
+    """The connection's access token; "" where it is gone or cannot be decrypted."""
+    try:
+        return credential_of(connection).reveal()
+    except CausewayError as error:
+        log.error("retired_item_without_token", connection=str(connection.pk), operator_detail=error.operator_detail)
+        return ""
+
+
+def item_retire(connection: Connection, *, item_id: str, access_token: str) -> None:
+    """Put an Item down for removal at Plaid, in the transaction that takes it away from its connection."""
+    retired = RetiredPlaidItem(
+        workspace_id=connection.workspace_id,
+        connection=connection,
+        item_id=item_id,
+        environment=connection.environment,
+        correlation_id=correlation.current(),
+    )
+    if access_token:
+        retired.seal(access_token)
+    else:
+        retired.last_error = "Its access token cannot be read: remove the Item on Plaid's dashboard."
+    retired.save()
 
 
 @transaction.atomic
@@ -247,33 +385,38 @@ def relink_completed(*, connection: Connection) -> None:
     """The person has repaired the login in update mode: token, Item and cursor are unchanged, a sync shows whether it works."""
     connection = Connection.objects.select_for_update(no_key=True).get(pk=connection.pk)
     PlaidItem.objects.filter(connection=connection).update(
-        dirty_seq=F("dirty_seq") + 1, reauth_needed_at=None, offered_until=None
+        dirty_seq=F("dirty_seq") + 1,
+        reauth_needed_at=None,
+        offered_until=None,
+        details_at=None,
+        consent_expires_at=None,
     )
     _repaired(connection)
     wake("sync.tasks.dispatch")
 
 
 def _repaired(connection: Connection) -> None:
+    """Active again, its troubles forgotten; a wait that the provider imposed stays."""
     lifecycle.apply(connection, lifecycle.Event.RECOVERED)
-    connection.failure_count, connection.next_attempt_at, connection.wait_reason = (0, None, "")
-    connection.error_code = connection.error_detail = ""
+    lifecycle.clear_backoff(connection)
+    connection.failure_count, connection.reauth_due_at = (0, None)
+    connection.error_code = connection.error_detail = connection.error_correlation_id = ""
+    connection.error_at = None
     connection.save()
 
 
+# --- details ---
 def details_fetch(*, connection: Connection, access_token: str) -> bool:
-    """Read accounts, consent and institution. False where Plaid could not say; the next sync asks again."""
+    """Read accounts, consent and, while it has no name, the institution. False where Plaid could not say.
+
+    Sets `details_at`, so that they are not read again for a day; where news came meanwhile they stay due.
+    """
     item = PlaidItem.objects.get(connection=connection)
     client = PlaidClient(connection.environment, item_key=item.item_id)
     try:
         accounts = records.bank_accounts(client.accounts_get(access_token))
         accounts_update(item=item, accounts=accounts, is_complete=True)
-        found = client.item_get(access_token).get("item") or {}
-        institution_id = str(found.get("institution_id") or item.institution_id)
-        item.consent_expires_at = found.get("consent_expiration_time")
-        if institution_id and not item.institution_logo:
-            institution = records.institution(client.institution_get(institution_id))
-            item.institution_id, item.institution_name = (institution_id, institution.name or item.institution_name)
-            item.institution_logo, item.institution_color = (institution.logo, institution.color)
+        found = records.item_details(client.item_get(access_token))
     except CausewayError as error:
         log.warning(
             "item_details_missing",
@@ -282,24 +425,88 @@ def details_fetch(*, connection: Connection, access_token: str) -> bool:
             operator_detail=error.operator_detail,
         )
         return False
-    item.save(
-        update_fields=[
-            "consent_expires_at",
-            "institution_id",
-            "institution_name",
-            "institution_logo",
-            "institution_color",
-        ]
-    )
-    named = item.institution_name if connection.name in ("", "Bank") else connection.name
-    Connection.objects.filter(pk=connection.pk).update(name=named or "Bank", reauth_due_at=item.consent_expires_at)
+    facts = _institution_facts(client, item, found)
+    same = PlaidItem.objects.filter(pk=item.pk, item_id=item.item_id)
+    if not same.update(**facts):
+        return False  # re-linked meanwhile
+    if (
+        ends_at := found.consent_expires_at
+    ):  # null is no news: the notice of a webhook stays until the login is repaired
+        same.update(consent_expires_at=ends_at)
+        Connection.objects.filter(pk=connection.pk).update(reauth_due_at=ends_at)
+    same.filter(dirty_seq=item.dirty_seq).update(details_at=timezone.now())
+    if named := facts["institution_name"]:
+        Connection.objects.filter(pk=connection.pk, name__in=["", "Bank"]).update(name=named)
     return True
 
 
+def _institution_facts(client: PlaidClient, item: PlaidItem, found: ItemDetails) -> dict[str, str]:
+    """Name and looks of the bank. Asked for until it has a name; a logo that it does not have is not asked for again."""
+    facts = {
+        "institution_id": found.institution_id or item.institution_id,
+        "institution_name": item.institution_name or found.institution_name,
+    }
+    is_new = item.details_at is None and not item.institution_logo
+    if not facts["institution_id"] or (item.institution_name and not is_new):
+        return facts
+    try:
+        bank = records.institution(client.institution_get(facts["institution_id"]))
+    except CausewayError as error:
+        log.warning("institution_missing", institution=facts["institution_id"], code=error.code)
+        return facts
+    looks = {"institution_logo": bank.logo, "institution_color": bank.color}
+    return facts | {"institution_name": bank.name or facts["institution_name"], **looks}
+
+
+# --- what a process that died left behind ---
+def _late() -> datetime:
+    """Exchanges begun before this are under way nowhere any more."""
+    return timezone.now() - timedelta(seconds=settings.PLAID_TIMEOUT_S + settings.LEASE_S)
+
+
 def exchanges_sweep() -> int:
-    """Exchanges whose process died before the answer: their outcome is unknown, and says so. Returns how many."""
-    late = timezone.now() - timedelta(seconds=settings.PLAID_TIMEOUT_S + settings.LEASE_S)
-    died = PlaidExchange.objects.filter(status=PlaidExchange.Status.STARTED, started_at__lt=late)
+    """Go on with exchanges that hold their token, and say of those without an answer that their outcome is unknown.
+
+    Returns how many became unknown.
+    """
+    exchanges_recover()
+    died = PlaidExchange.objects.filter(status=PlaidExchange.Status.STARTED, started_at__lt=_late(), ciphertext=None)
     if count := died.update(status=PlaidExchange.Status.UNKNOWN, error_code="outcome_unknown", ended_at=timezone.now()):
         log.error("exchange_outcome_unknown", count=count)
     return count
+
+
+def exchanges_recover(*, limit: int = 20) -> int:
+    """Make the connections of exchanges whose token was kept and whose process did not come further. Returns how many."""
+    now = timezone.now()
+    due = PlaidExchange.objects.filter(
+        Q(next_attempt_at=None) | Q(next_attempt_at__lte=now), ciphertext__isnull=False, started_at__lt=_late()
+    )
+    return sum(_recover(pk) for pk in due.order_by("started_at").values_list("pk", flat=True)[:limit])
+
+
+def _recover(exchange_id: UUID) -> bool:
+    """One of them, if nobody else is at it; a failure waits longer each time, and is shown as an unknown outcome."""
+    now = timezone.now()
+    free = PlaidExchange.objects.filter(
+        Q(next_attempt_at=None) | Q(next_attempt_at__lte=now), pk=exchange_id, ciphertext__isnull=False
+    )
+    lease = now + timedelta(seconds=settings.PLAID_TIMEOUT_S + settings.LEASE_S)
+    if not free.update(next_attempt_at=lease, attempts=F("attempts") + 1):
+        return False
+    exchange = PlaidExchange.objects.get(pk=exchange_id)
+    with correlation.bound(exchange.correlation_id or None):
+        try:
+            connection = _finish(exchange)
+        except Exception as error:
+            log.exception("exchange_not_finished", exchange=str(exchange_id), error=type(error).__name__)
+            code = error.code if isinstance(error, CausewayError) else "internal_error"
+            PlaidExchange.objects.filter(pk=exchange_id, ciphertext__isnull=False).update(
+                status=PlaidExchange.Status.UNKNOWN,
+                error_code=code,
+                ended_at=timezone.now(),
+                next_attempt_at=timezone.now() + timedelta(seconds=lifecycle.backoff_s(exchange.attempts)),
+            )
+            return False
+        log.warning("exchange_recovered", exchange=str(exchange_id), connection=str(connection.pk))
+    return True

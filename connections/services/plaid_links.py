@@ -88,6 +88,10 @@ def _request(*, user: User, connection: Connection | None, is_hosted: bool, redi
     }
     if connection:
         body["access_token"] = credential_of(connection).reveal()
+        if connection.error_code == "bank_no_accounts":
+            body["update"] = {"account_selection_enabled": True}
+        if connection.error_code == "bank_consent_required":
+            body["additional_consented_products"] = ["transactions"]
     else:
         body["products"] = ["transactions"]
         body["transactions"] = {"days_requested": min(settings.PLAID_DAYS_REQUESTED, 730)}
@@ -133,6 +137,7 @@ def link_poll(link_id: UUID) -> None:
     ):
         return
     link = PlaidLink.objects.select_related("user", "connection").get(pk=link_id)
+    is_broken = False
     with correlation.bound(link.correlation_id or None):
         try:
             status, reason = _follow(link)
@@ -140,10 +145,13 @@ def link_poll(link_id: UUID) -> None:
             log.warning("link_poll_failed", link=str(link.pk), code=error.code, operator_detail=error.operator_detail)
             gave_up = not error.entry.is_retryable
             status, reason = ((PlaidLink.Status.FAILED if gave_up else PlaidLink.Status.OPEN), error.detail)
+        except Exception as error:  # a bug over one session must not keep the others from being asked for
+            log.exception("link_poll_broke", link=str(link.pk), error=type(error).__name__)
+            status, reason, is_broken = (PlaidLink.Status.OPEN, "", True)
     if status == PlaidLink.Status.OPEN and link.expires_at < timezone.now():
         status = PlaidLink.Status.EXPIRED
     age_s = (timezone.now() - link.created_at).total_seconds()
-    wait_s = settings.LINK_POLL_S if age_s < 600 else settings.LINK_POLL_S * 5
+    wait_s = settings.LINK_POLL_S if age_s < 600 and not is_broken else settings.LINK_POLL_S * 5
     PlaidLink.objects.filter(pk=link_id, lease_token=lease).update(
         status=status,
         status_reason=reason[:300],

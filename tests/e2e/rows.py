@@ -15,6 +15,7 @@ from connections.models import (
     PlaidItem,
     PlaidItemAccount,
     PlaidLink,
+    RetiredPlaidItem,
     User,
     Workspace,
 )
@@ -227,6 +228,9 @@ def everything(workspace: Workspace, owner: User, *, connections: int = 5, each:
             institution_name=row.name,
             status="completed",
         )
+        retired = RetiredPlaidItem(workspace=workspace, connection=row, environment="sandbox", item_id=f"old-{number}")
+        retired.seal(SECRET)
+        retired.save()
     webhook(None, status="received")
     return made
 

@@ -280,7 +280,6 @@ def test_token_that_plaid_does_not_know_is_refused_and_can_be_tried_again(simula
         {"kind": "malformed"},
         {"kind": "hang", "seconds": 5},
         {"kind": "missing_field", "field": "access_token"},
-        {"kind": "missing_field", "field": "item_id"},
     ],
 )
 def test_lost_answer_is_an_unknown_outcome_and_leaves_a_trace(simulator, alice, settings, item, fault):

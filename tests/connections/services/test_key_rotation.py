@@ -6,7 +6,7 @@ import pytest
 from django.core.management import call_command
 from django.utils import timezone
 
-from connections.models import Connection, Credential, PlaidLink
+from connections.models import Connection, Credential, PlaidExchange, PlaidLink, RetiredPlaidItem
 from connections.services import key_rotation
 from connections.services.key_rotation import keys_rotate
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def secrets(alice) -> dict:
-    """Five credentials and a link token, under the old key."""
+    """Five credentials, a link token, and the tokens of an exchange and of an Item left behind, under the old key."""
     sealed = {}
     for number in range(5):
         connection = Connection.objects.create(
@@ -30,7 +30,19 @@ def secrets(alice) -> dict:
     )
     link.seal("link-sandbox-1")
     link.save()
-    return sealed | {link: "link-sandbox-1"}
+    exchange = PlaidExchange(workspace=alice.workspace, user=alice.user, environment="sandbox", digest="d")
+    retired = RetiredPlaidItem(
+        workspace=alice.workspace, connection=connection, environment="sandbox", item_id="i", key_id=""
+    )
+    for row in (exchange, retired):
+        row.seal("access-sandbox-9")
+        row.save()
+    # Two whose token is destroyed have nothing to rotate.
+    PlaidExchange.objects.create(workspace=alice.workspace, user=alice.user, environment="sandbox", digest="e")
+    RetiredPlaidItem.objects.create(
+        workspace=alice.workspace, connection=connection, environment="sandbox", item_id="j"
+    )
+    return sealed | {link: "link-sandbox-1", exchange: "access-sandbox-9", retired: "access-sandbox-9"}
 
 
 @pytest.fixture
@@ -42,7 +54,7 @@ def test_all_are_rotated_and_open_without_the_old_key(secrets, newer, settings, 
     monkeypatch.setattr(key_rotation, "BATCH", 2)
     seen = []
     done = keys_rotate(report=lambda rotation: seen.append(rotation.rotated))
-    assert (done.waiting, done.rotated, done.unreadable) == (6, 6, 0)
+    assert (done.waiting, done.rotated, done.unreadable) == (8, 8, 0)
     assert seen == sorted(seen)
     assert len(seen) >= 4
     settings.ENCRYPTION_KEYS = {"newer": b"n" * 32}
@@ -65,18 +77,18 @@ def test_one_that_was_cut_short_is_gone_on_with(newer, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         keys_rotate(report=cut)
     assert Credential.objects.filter(key_id="newer").count() == 2
-    assert keys_rotate().rotated == 4
+    assert keys_rotate().rotated == 6
 
 
 def test_a_dry_run_changes_nothing(newer):
     out = StringIO()
     call_command("rotate_keys", "--dry-run", stdout=out)
-    assert "6 credentials are not under key newer" in out.getvalue()
+    assert "8 credentials are not under key newer" in out.getvalue()
     assert not Credential.objects.filter(key_id="newer").exists()
 
 
 def test_what_cannot_be_read_stays_and_is_told(secrets, settings):
     settings.ENCRYPTION_KEYS = {"newer": b"n" * 32}
-    with pytest.raises(SystemExit, match="6 credentials could not be read"):
+    with pytest.raises(SystemExit, match="8 credentials could not be read"):
         call_command("rotate_keys", stdout=StringIO())
     assert not Credential.objects.filter(key_id="newer").exists()

@@ -152,3 +152,39 @@ def test_a_session_that_ended_without_results_waits_for_them(create, monkeypatch
     assert poll(made).status == "open"
     PlaidLink.objects.update(expires_at=timezone.now() - timedelta(seconds=1))
     assert poll(made).status == "expired"
+
+
+def test_a_bug_over_one_session_does_not_keep_the_others_waiting(create, monkeypatch):
+    broken, sound = create(is_hosted=True), create(is_hosted=True)
+    follow = plaid_links._follow
+    monkeypatch.setattr(plaid_links, "_follow", lambda row: 1 / 0 if row.pk == broken.link_id else follow(row))
+    PlaidLink.objects.update(next_poll_at=timezone.now())
+    for pk in plaid_links.links_due():
+        plaid_links.link_poll(pk)
+    later = PlaidLink.objects.get(pk=broken.link_id)
+    assert (later.status, later.lease_token) == ("open", None)
+    assert later.next_poll_at > PlaidLink.objects.get(pk=sound.link_id).next_poll_at
+
+
+@pytest.mark.parametrize(
+    ("code", "asked"),
+    [
+        ("bank_sign_in_required", {}),
+        ("bank_no_accounts", {"update": {"account_selection_enabled": True}}),
+        ("bank_consent_required", {"additional_consented_products": ["transactions"]}),
+    ],
+)
+def test_update_mode_asks_for_what_is_missing(create, alice, simulator, monkeypatch, code, asked):
+    item = simulator.control("POST", "items", {"transactions": 5, "life": False})
+    connection = public_token_exchange(
+        user=alice.user, workspace_id=alice.workspace.pk, public_token=item["public_token"], environment="sandbox"
+    )
+    connection.error_code = code
+    sent = []
+    told = plaid_links.PlaidClient.link_token_create
+    monkeypatch.setattr(
+        plaid_links.PlaidClient, "link_token_create", lambda client, body: sent.append(body) or told(client, body)
+    )
+    create(connection=connection)
+    names = ("update", "additional_consented_products", "products")
+    assert {name: value for name, value in sent[0].items() if name in names} == asked

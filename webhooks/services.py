@@ -1,30 +1,32 @@
 """What becomes of a kept webhook: claimed under a lease, handled once, its end fenced.
 
 A handler changes rows and nothing else; its changes and the event's end are one transaction. The order of locks is
-connection, Item, event.
+accounts, connection, Item, event.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from uuid import UUID, uuid4
 
+import orjson
 import structlog
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F, Q
+from django.db.models import F, Q, QuerySet
 from django.utils import timezone
-from django.utils.dateparse import parse_datetime
 
 from config import correlation
-from config.logs import scrub
+from config.logs import HIDDEN, scrub
 from connections.errors import NeedsReauth, PermanentError
-from connections.models import Account, Connection, PlaidItem, PlaidLink
+from connections.models import Account, Connection, PlaidItem, PlaidItemAccount, PlaidLink
 from connections.models.connection import Status
 from connections.providers.base import Json
+from connections.providers.plaid import records
 from connections.providers.plaid.errors import classify_error
 from connections.providers.plaid.webhooks import parse
 from connections.services import lifecycle, plaid_links
+from connections.services.accounts import accounts_lock
 from connections.services.plaid_exchange import relink_completed
 from connections.waking import wake
 from webhooks.inbox import ALWAYS, DISABLED, MARKS
@@ -85,6 +87,7 @@ def event_failed(event_id: UUID, error: Exception) -> None:
         next_attempt_at=timezone.now() + timedelta(seconds=lifecycle.backoff_s(max(1, event.attempts))),
         processed_at=timezone.now() if gives_up else None,
         lease_token=None,
+        **(_without_tokens(event) if gives_up else {}),
     )
 
 
@@ -111,7 +114,7 @@ def _handle(event: WebhookEvent) -> None:
         return
     else:
         outcome, why = Outcome.IGNORED, "No connection has this Item." if event.item_id else "It names no Item."
-    _end(event, outcome, why, processed_at=timezone.now())
+    _end(event, outcome, why, processed_at=timezone.now(), **_without_tokens(event))
 
 
 def _end(event: WebhookEvent, status: Outcome, why: str, **fields: object) -> None:
@@ -125,6 +128,11 @@ def _end(event: WebhookEvent, status: Outcome, why: str, **fields: object) -> No
     log.info("webhook_ended", event_id=str(event.pk), code=f"{event.event_type}.{event.code}", status=status, why=why)
 
 
+def _without_tokens(event: WebhookEvent) -> dict[str, object]:
+    """Link's messages carry tokens that still open something; once nobody needs them, the row forgets them."""
+    return {"body": orjson.dumps(event.payload)} if event.event_type == "LINK" else {}
+
+
 def _release(event: WebhookEvent) -> None:
     held = WebhookEvent.objects.filter(pk=event.pk, lease_token=event.lease_token, status=Outcome.RECEIVED)
     held.update(next_attempt_at=timezone.now(), lease_token=None)
@@ -136,6 +144,9 @@ def _subject(event: WebhookEvent) -> Subject | None:
     found = PlaidItem.objects.filter(same, item_id=event.item_id).first() if event.item_id else None
     if found is None:
         return None
+    if (event.event_type, event.code) == ("ITEM", "USER_ACCOUNT_REVOKED"):  # accounts are locked before connections
+        accounts_lock(found.pk)
+        list(_revoked_accounts(found, _payload(event)).select_for_update(no_key=True))
     connection = Connection.objects.select_for_update(no_key=True).get(pk=found.connection_id)
     item = PlaidItem.objects.select_for_update(no_key=True).get(pk=found.pk)
     event.workspace_id, event.connection_id = connection.workspace_id, connection.pk
@@ -215,7 +226,7 @@ def _login_repaired(_event: WebhookEvent, subject: Subject, _payload: Json) -> s
 
 def _consent_ends(_event: WebhookEvent, subject: Subject, payload: Json) -> str:
     """The access ends soon unless the person signs in again: when, is shown with the connection."""
-    ends_at = _instant(payload.get("consent_expiration_time")) or _instant(payload.get("disconnect_time"))
+    ends_at = records.instant(payload.get("consent_expiration_time")) or records.instant(payload.get("disconnect_time"))
     ends_at = ends_at or timezone.now() + NOTICE
     PlaidItem.objects.filter(pk=subject.item.pk).update(consent_expires_at=ends_at)
     subject.connection.reauth_due_at = ends_at
@@ -223,25 +234,23 @@ def _consent_ends(_event: WebhookEvent, subject: Subject, payload: Json) -> str:
     return ""
 
 
-def _instant(value: object) -> datetime | None:
-    try:
-        found = parse_datetime(value) if isinstance(value, str) else None
-    except ValueError:
-        return None
-    return timezone.make_aware(found, timezone=UTC) if found and timezone.is_naive(found) else found
-
-
 def _account_revoked(_event: WebhookEvent, subject: Subject, payload: Json) -> str:
     """That account is no longer shared; a sync reads what still is."""
-    gone = Account.objects.filter(
-        item_accounts__item=subject.item,
-        item_accounts__plaid_account_id=str(payload.get("account_id") or ""),
-        item_accounts__replaced_at=None,
-        status=Account.Status.ACTIVE,
+    gone = _revoked_accounts(subject.item, payload).filter(status=Account.Status.ACTIVE)
+    gone.update(status=Account.Status.MISSING, updated_at=timezone.now())
+    return _new_accounts(_event, subject, payload)
+
+
+def _revoked_accounts(item: PlaidItem, payload: Json) -> QuerySet[Account]:
+    meant = PlaidItemAccount.objects.filter(
+        item=item, plaid_account_id=records.identifier(payload.get("account_id")), replaced_at=None
     )
-    Account.objects.filter(pk__in=list(gone.values_list("pk", flat=True))).update(
-        status=Account.Status.MISSING, updated_at=timezone.now()
-    )
+    return Account.objects.filter(pk__in=list(meant.values_list("account_id", flat=True)))
+
+
+def _new_accounts(_event: WebhookEvent, subject: Subject, _payload: Json) -> str:
+    """What the bank shares has changed: the next sync reads the accounts again."""
+    PlaidItem.objects.filter(pk=subject.item.pk).update(details_at=None)
     _mark_dirty(subject)
     return ""
 
@@ -257,7 +266,7 @@ _HANDLERS: dict[tuple[str, str], Callable[[WebhookEvent, Subject, Json], str]] =
     ("ITEM", "PENDING_DISCONNECT"): _consent_ends,
     ("ITEM", "USER_PERMISSION_REVOKED"): _permission_revoked,
     ("ITEM", "USER_ACCOUNT_REVOKED"): _account_revoked,
-    ("ITEM", "NEW_ACCOUNTS_AVAILABLE"): _noted,
+    ("ITEM", "NEW_ACCOUNTS_AVAILABLE"): _new_accounts,
     ("ITEM", "WEBHOOK_UPDATE_ACKNOWLEDGED"): _noted,
 }
 
@@ -268,6 +277,8 @@ def _link_finished(event: WebhookEvent) -> tuple[Outcome, str]:
     if event.code != "SESSION_FINISHED":
         return Outcome.IGNORED, "Nothing is done about this kind of webhook."
     token = str(_payload(event).get("link_token") or "")
+    if token == HIDDEN:
+        return Outcome.PROCESSED, "It came again; its tokens are erased since the first time."
     link = PlaidLink.objects.select_related("workspace").filter(digest=plaid_links.digest(token)).first()
     if link is None:
         return Outcome.IGNORED, "No Link session of ours."

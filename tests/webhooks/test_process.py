@@ -1,9 +1,12 @@
 """What becomes of a kept webhook."""
 
+import json
 import uuid
 from datetime import timedelta
 
 import pytest
+from django.db import connection as database
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from connections.models import Account, PlaidItemAccount, PlaidLink
@@ -138,9 +141,46 @@ def test_unknown_kind_is_ignored(bank, processed, kind, code):
     assert processed(code, kind).status == "ignored"
 
 
-@pytest.mark.parametrize("code", ["NEW_ACCOUNTS_AVAILABLE", "WEBHOOK_UPDATE_ACKNOWLEDGED"])
-def test_what_is_only_noted(bank, processed, code):
+def test_what_is_only_noted(bank, processed):
+    code = "WEBHOOK_UPDATE_ACKNOWLEDGED"
     assert (processed(code).status, bank.dirty_seq, bank.connection.status) == ("processed", 3, "active")
+
+
+@pytest.mark.parametrize("code", ["NEW_ACCOUNTS_AVAILABLE", "USER_ACCOUNT_REVOKED", "LOGIN_REPAIRED"])
+def test_news_of_accounts_has_them_read_again(bank, processed, code):
+    bank.change(details_at=timezone.now())
+    assert processed(code).status == "processed"
+    assert (bank.item.details_at, bank.dirty_seq) == (None, 4)
+
+
+@pytest.mark.parametrize("account_id", [None, 7, [], "a\0", "x" * 300])
+def test_revoked_account_without_a_usable_name_only_has_the_accounts_read(bank, processed, account_id):
+    assert processed("USER_ACCOUNT_REVOKED", account_id=account_id).status == "processed"
+    assert bank.dirty_seq == 4
+
+
+@pytest.mark.parametrize("ends", ["9999-12-31T23:59:59Z", "0001-01-01T00:00:00+14:00", 5, [], "2026-02-30T00:00:00Z"])
+def test_a_deadline_beyond_reason_is_the_usual_notice(bank, processed, ends):
+    assert processed("PENDING_EXPIRATION", consent_expiration_time=ends).status == "processed"
+    assert timedelta(days=6) < bank.connection.reauth_due_at - timezone.now() < timedelta(days=8)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_revoked_account_is_locked_before_its_connection(bank, processed, owner_connection):
+    """Who writes accounts holds them first and then wants the connection; here it must be the same way round."""
+    with owner_connection.transaction():
+        owner_connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"accounts:{bank.item.pk}"])
+        with CaptureQueriesContext(database) as seen, database.execute_wrapper(impatient):
+            event = processed("USER_ACCOUNT_REVOKED", account_id="gone")
+        assert event.status == "received"  # it waits for its turn
+    locks = [query["sql"] for query in seen.captured_queries if '"connections_connection"' in query["sql"]]
+    assert not any("FOR NO KEY UPDATE" in sql for sql in locks)
+
+
+def impatient(execute, sql, params, many, context):
+    if "pg_advisory_xact_lock" in str(sql):
+        execute("SET LOCAL lock_timeout = '200ms'", None, False, context)
+    return execute(sql, params, many, context)
 
 
 # --- ITEM ---
@@ -272,6 +312,28 @@ def test_finished_session_is_looked_at_now(session, deliver, woken):
     assert (event.status, event.workspace_id) == ("processed", session.workspace_id)
     assert session.next_poll_at <= timezone.now()
     assert woken == ["webhooks.tasks.sweep", "sync.tasks.poll_links"]
+
+
+@pytest.mark.parametrize("token", ["link-sandbox-1", "link-sandbox-unknown"])
+@pytest.mark.parametrize("code", ["SESSION_FINISHED", "EVENTS"])
+def test_tokens_of_link_are_forgotten_once_nobody_needs_them(session, deliver, token, code):
+    event = finished(deliver, code=code, token=token)
+    assert event.status in ("processed", "ignored")
+    assert b"sandbox-" not in bytes(event.body)
+    assert json.loads(bytes(event.body)) == event.payload
+
+
+def test_session_that_finished_and_is_told_again_stays_processed(session, deliver):
+    finished(deliver)
+    assert finished(deliver).status == "processed"
+
+
+def test_tokens_of_link_are_forgotten_where_processing_gives_up(session, deliver, monkeypatch):
+    monkeypatch.setattr("webhooks.services.MAX_ATTEMPTS", 1)
+    monkeypatch.setattr("webhooks.services._link_finished", lambda event: 1 / 0)
+    event = finished(deliver)
+    assert event.status == "failed"
+    assert b"sandbox-" not in bytes(event.body)
 
 
 def test_session_that_ended_already_wakes_nobody(session, deliver, woken):

@@ -476,7 +476,7 @@ def exchanges_sweep() -> int:
     return count
 
 
-def exchanges_recover(*, limit: int = 20) -> int:
+def exchanges_recover(*, limit: int = 5) -> int:
     """Make the connections of exchanges whose token was kept and whose process did not come further. Returns how many."""
     now = timezone.now()
     due = PlaidExchange.objects.filter(

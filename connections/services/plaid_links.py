@@ -10,7 +10,6 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
-from django.utils.dateparse import parse_datetime
 
 from config import correlation
 from connections.errors import CausewayError, Conflict, RequestError
@@ -55,8 +54,9 @@ def link_create(
     environment = connection.environment if connection else environment
     body = _request(user=user, connection=connection, is_hosted=is_hosted, redirect_uri=redirect_uri)
     answer = PlaidClient(environment).link_token_create(body)
-    token, expiration = (str(answer.get("link_token") or ""), parse_datetime(str(answer.get("expiration") or "")))
-    if not token or expiration is None or (is_hosted and not answer.get("hosted_link_url")):
+    token, expiration = (records.identifier(answer.get("link_token")), records.instant(answer.get("expiration")))
+    url = answer.get("hosted_link_url") if is_hosted else None
+    if not token or expiration is None or (is_hosted and not (isinstance(url, str) and url)):
         raise records.malformed("link/token/create without link_token, expiration or hosted_link_url")
     link = PlaidLink(
         workspace_id=workspace_id,
@@ -71,7 +71,7 @@ def link_create(
     )
     link.seal(token)
     link.save()
-    return LinkToken(token, expiration, answer.get("hosted_link_url"), link.pk)
+    return LinkToken(token, expiration, url, link.pk)
 
 
 def digest(token: str) -> str:

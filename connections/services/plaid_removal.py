@@ -22,7 +22,7 @@ log = structlog.get_logger(__name__)
 _GONE = ("ITEM_NOT_FOUND", "ITEM_CONCURRENTLY_DELETED", "USER_PERMISSION_REVOKED")
 
 
-def retired_items_remove(*, limit: int = 10) -> int:
+def retired_items_remove(*, limit: int = 5) -> int:
     """Ask Plaid to remove what is due; what fails is tried again later, for as long as it takes. Returns how many are gone.
 
     One that has no token left is not due: only a person can remove it, on Plaid's dashboard.

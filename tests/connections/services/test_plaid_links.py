@@ -7,7 +7,7 @@ import httpx
 import pytest
 from django.utils import timezone
 
-from connections.errors import Conflict, RequestError
+from connections.errors import Conflict, RequestError, TemporaryError
 from connections.models import Connection, PlaidExchange, PlaidItem, PlaidLink
 from connections.models.connection import Status
 from connections.services import plaid_links
@@ -188,3 +188,12 @@ def test_update_mode_asks_for_what_is_missing(create, alice, simulator, monkeypa
     create(connection=connection)
     names = ("update", "additional_consented_products", "products")
     assert {name: value for name, value in sent[0].items() if name in names} == asked
+
+
+@pytest.mark.parametrize("odd", [{"link_token": 7}, {"expiration": "2026-02-30T00:00:00Z"}, {"hosted_link_url": []}])
+def test_an_odd_answer_is_malformed(create, monkeypatch, odd):
+    told = plaid_links.PlaidClient.link_token_create
+    monkeypatch.setattr(plaid_links.PlaidClient, "link_token_create", lambda *given: told(*given) | odd)
+    with pytest.raises(TemporaryError, match="provider_malformed"):
+        create(is_hosted=True)
+    assert not PlaidLink.objects.exists()

@@ -133,7 +133,8 @@ def _database(name: str, url: str) -> dict:
     except Exception:  # noqa: BLE001 - whatever the parser dislikes is the same problem for the person who wrote it
         CONFIGURATION_PROBLEMS.append(f"{name} is not postgres://user:password@host:port/name.")
         return {"ENGINE": "django.db.backends.postgresql", "NAME": "unset", "USER": "unset"}
-    return found | {"HOST": unquote(found.get("HOST") or "")}  # a socket's folder is written %2Fvar%2Frun, as libpq wants it
+    # A socket's folder is written %2Fvar%2Frun, as libpq wants it.
+    return found | {"HOST": unquote(found.get("HOST") or "")}
 
 
 if IS_EMBEDDED_POSTGRES:

@@ -38,7 +38,7 @@ from connections.providers.base import SyncPage
 from connections.providers.plaid import records
 from connections.providers.plaid.client import PlaidClient
 from connections.services import lifecycle
-from connections.services.accounts import accounts_lock, accounts_update
+from connections.services.accounts import accounts_keep_past, accounts_lock
 from connections.services.plaid_exchange import details_fetch
 from sync import merge, staging
 from sync.leases import Claim, Renewal, claim, fence, renewed
@@ -238,10 +238,10 @@ class _Sync:
         details_fetch(connection=Connection.objects.get(pk=self.held.connection_id), access_token=self.access_token)
         mappings = PlaidItemAccount.objects.filter(item_id=self.held.item_id)
         self.known_accounts = set(mappings.values_list("plaid_account_id", flat=True))
-        if unlisted := [account for account in page.accounts if account.get("account_id") not in self.known_accounts]:
-            # An account that is closed or no longer shared is not listed any more, but its history still comes.
+        # An account that is closed or no longer shared is not listed any more, but its history still comes.
+        if unlisted := page.account_ids - self.known_accounts:
             item = PlaidItem.objects.get(pk=self.held.item_id)
-            accounts_update(item=item, accounts=records.bank_accounts(unlisted), is_complete=False)
+            accounts_keep_past(item=item, accounts=records.unlisted_accounts(unlisted, page.accounts))
         self.known_accounts |= page.account_ids
 
     # --- applying ---

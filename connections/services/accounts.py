@@ -58,6 +58,30 @@ def accounts_update(*, item: PlaidItem, accounts: Iterable[BankAccount], is_comp
         gone.update(status=Account.Status.MISSING, updated_at=timezone.now())
 
 
+@transaction.atomic
+def accounts_keep_past(*, item: PlaidItem, accounts: Iterable[BankAccount]) -> None:
+    """Make room for the history of accounts that the bank lists no more: missing ones, or an old id of one we have."""
+    accounts_lock(item.pk)
+    known = set(PlaidItemAccount.objects.filter(item=item).values_list("plaid_account_id", flat=True))
+    for past in accounts:
+        if past.external_id in known:
+            continue
+        same = Account.objects.filter(connection_id=item.connection_id, persistent_id=past.persistent_id)
+        account = same.first() if past.persistent_id else None
+        ended_at = timezone.now() if account else None
+        if account is None:
+            account = _write(Account(workspace_id=item.workspace_id, connection_id=item.connection_id), past)
+            account.status = Account.Status.MISSING
+            account.save(update_fields=["status"])
+        PlaidItemAccount.objects.create(
+            workspace_id=item.workspace_id,
+            item=item,
+            account=account,
+            plaid_account_id=past.external_id,
+            replaced_at=ended_at,
+        )
+
+
 def _replace(mappings: dict[str, PlaidItemAccount], account: Account) -> None:
     """Whatever id meant this account ends now."""
     for mapping in mappings.values():

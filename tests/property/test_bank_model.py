@@ -6,7 +6,8 @@ The model is the simulator's own truth. Pages are three records long, so that a 
 from itertools import count
 
 import pytest
-from hypothesis import HealthCheck, given, note, settings
+from hypothesis import HealthCheck, given, note
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from connections.providers.plaid import client
@@ -148,11 +149,7 @@ class World:
             assert row is None or row.archived or row.note, (external_id, carrier, text)
 
 
-def hold(link, settings_, steps: list[tuple], *, raw_log: bool) -> None:
-    settings_.PLAID_SYNC_PER_ITEM_MINUTE = settings_.PLAID_SYNC_PER_CLIENT_MINUTE = 10**6
-    settings_.PLAID_ACCOUNTS_PER_ITEM_MINUTE = 10**6
-    settings_.SYNC_RESTART_JITTER_S = 0
-    settings_.BACKOFF_BASE_S = settings_.BACKOFF_MAX_S = 0.01
+def hold(link, steps: list[tuple], *, raw_log: bool) -> None:
     world = World(link(transactions=4, raw_log=raw_log, seed=next(SEEDS)))
     world.live = sorted(world.bank.truth())
     for step in steps:
@@ -162,7 +159,7 @@ def hold(link, settings_, steps: list[tuple], *, raw_log: bool) -> None:
 
 
 SEEDS = count(1)
-EXAMPLES = settings(
+EXAMPLES = hypothesis_settings(
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
     print_blob=True,
@@ -170,21 +167,26 @@ EXAMPLES = settings(
 
 
 @pytest.fixture
-def small_pages(monkeypatch, simulator):
+def small_pages(monkeypatch, settings, simulator):
+    """Once for all examples: each assignment to `settings` nests deeper."""
+    settings.PLAID_SYNC_PER_ITEM_MINUTE = settings.PLAID_SYNC_PER_CLIENT_MINUTE = 10**6
+    settings.PLAID_ACCOUNTS_PER_ITEM_MINUTE = 10**6
+    settings.SYNC_RESTART_JITTER_S = 0
+    settings.BACKOFF_BASE_S = settings.BACKOFF_MAX_S = 0.01
     monkeypatch.setattr(client, "PAGE_SIZE", 3)
     simulator.control("POST", "limits", {"enabled": False})
 
 
 @pytest.mark.parametrize("raw_log", [False, True])
-@settings(EXAMPLES, max_examples=150)
+@hypothesis_settings(EXAMPLES, max_examples=150)
 @given(steps=st.lists(STEPS, max_size=14))
-def test_once_settled_we_have_what_the_bank_has(link, small_pages, settings, raw_log, steps):
-    hold(link, settings, steps, raw_log=raw_log)
+def test_once_settled_we_have_what_the_bank_has(link, small_pages, raw_log, steps):
+    hold(link, steps, raw_log=raw_log)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("raw_log", [False, True])
-@settings(EXAMPLES, max_examples=1000)
+@hypothesis_settings(EXAMPLES, max_examples=1000)
 @given(steps=st.lists(STEPS, max_size=25))
-def test_once_settled_we_have_what_the_bank_has_at_length(link, small_pages, settings, raw_log, steps):
-    hold(link, settings, steps, raw_log=raw_log)
+def test_once_settled_we_have_what_the_bank_has_at_length(link, small_pages, raw_log, steps):
+    hold(link, steps, raw_log=raw_log)

@@ -305,7 +305,8 @@ POISON = {
     "impossible date": '"date":"2026-02-30"',
     "word for a date": '"date":"today"',
     "pending is text": '"pending":"yes"',
-    "unknown account": '"account_id":"nobody"',
+    "no account": '"account_id":null',
+    "account id is endless": f'"account_id":"{"x" * 500}"',
     "id is a number": '"transaction_id":12',
     "id is endless": f'"transaction_id":"{"x" * 5000}"',
 }

@@ -82,6 +82,21 @@ def test_a_replay_keeps_the_rows_of_an_account_that_is_no_longer_shared(bank):
     assert Transaction.objects.filter(account=gone, archived=False).count() == before
 
 
+def test_the_history_of_an_account_that_nobody_lists_has_a_place(bank):
+    fragment = (
+        '{"transaction_id":"old-1","account_id":"closed-long-ago","amount":1.5,"iso_currency_code":"USD",'
+        '"date":"2026-01-01","name":"From a closed account","pending":false}'
+    )
+    bank.ops({"op": "raw_fragment", "json": fragment})
+    bank.turn()
+    row = bank.transaction("old-1")
+    assert (row.account.name, row.account.status) == ("Account no longer shared", "missing")
+    assert bank.run.records_failed == 0
+    bank.add(name="Later")
+    bank.sync()
+    assert Account.objects.count() == 3
+
+
 def test_after_a_repair_the_accounts_are_read_again_even_without_news(bank):
     bank.turn()
     gone = Account.objects.get(item_accounts__plaid_account_id=bank.account_ids[0])

@@ -5,6 +5,7 @@ of what PostgreSQL cannot hold (NUL, lone surrogates).
 """
 
 import re
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -143,6 +144,13 @@ def bank_accounts(accounts: object) -> list[BankAccount]:
     if len(found) < len(given):
         log.warning("accounts_unusable", provider="plaid", given=len(given), usable=len(found))
     return found
+
+
+def unlisted_accounts(external_ids: Iterable[str], told: list[Json]) -> list[BankAccount]:
+    """The accounts that records of a page belong to, though the bank lists them no more: as the page tells them, else by their id."""
+    by_id = {account.external_id: account for account in bank_accounts(told)}
+    named = [{"account_id": external_id, "name": "Account no longer shared"} for external_id in external_ids]
+    return [by_id.get(account.external_id, account) for account in bank_accounts(named)]
 
 
 def bank_account(account: object) -> BankAccount | None:

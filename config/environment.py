@@ -27,7 +27,7 @@ class Environment:
     def __init__(self, *, base_dir: Path) -> None:
         self.problems: list[str] = []
         self._env = environ.Env()
-        self.name = os.environ.get("CAUSEWAY_ENV") or "development"
+        self.name = self.choice("CAUSEWAY_ENV", "development", ("development", "staging", "production", "test"))
         # The first file to name a variable wins, and the process environment wins over both. Tests read neither.
         for file in (base_dir / f".env.{self.name}", base_dir / ".env"):
             if file.is_file() and self.name != "test":
@@ -43,13 +43,17 @@ class Environment:
             self.problems.append(f"{name} is not set: {because}")
         return value
 
-    def integer(self, name: str, default: int, *, at_least: int = 0) -> int:
+    def integer(self, name: str, default: int, *, at_least: int = 0, at_most: int = 2**31 - 1) -> int:
         def parse(value: str) -> int:
-            if (number := int(value)) < at_least:
+            if not at_least <= (number := int(value)) <= at_most:
                 raise ValueError
             return number
 
-        return self._parsed(name, default, parse, f"a whole number, at least {at_least}")
+        limit = f" and at most {at_most}" if at_most < 2**31 - 1 else ""
+        return self._parsed(name, default, parse, f"a whole number, at least {at_least}{limit}")
+
+    def port(self, name: str, default: int) -> int:
+        return self.integer(name, default, at_least=1, at_most=65_535)
 
     def seconds(self, name: str, default: float) -> float:
         def parse(value: str) -> float:
@@ -135,7 +139,7 @@ class Environment:
 
 
 def demo_secrets(home: Path) -> dict[str, str]:
-    """The demo's own secrets, made once per home and kept in `secrets.json` (mode 600)."""
+    """The demo's own secrets, made once per home and kept in `secrets.json` (mode 600). Raises OSError."""
     file = home / "secrets.json"
     if not file.exists():
         made = {

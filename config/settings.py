@@ -18,13 +18,17 @@ CONFIGURATION_PROBLEMS = env.problems
 # --- where this installation lives -----------------------------------------------------------------------------------
 CAUSEWAY_HOME = Path(env.text("CAUSEWAY_HOME", str(BASE_DIR / ".causeway"))).absolute()
 DEMO = env.flag("DEMO", default=True)
-PORT = env.integer("PORT", 8000, at_least=1)
+PORT = env.port("PORT", 8000)
 BIND_ADDRESS = env.text("BIND_ADDRESS", "127.0.0.1")  # where the web server listens, whatever PUBLIC_URL says
-SIMULATOR_PORT = env.integer("SIMULATOR_PORT", 8100, at_least=1)
+SIMULATOR_PORT = env.port("SIMULATOR_PORT", 8100)
 SIMULATOR_URL = f"http://127.0.0.1:{SIMULATOR_PORT}"
 PUBLIC_URL = env.url("PUBLIC_URL", f"http://127.0.0.1:{PORT}")
 IS_HTTPS = PUBLIC_URL.startswith("https://")
-DEMO_SECRETS = demo_secrets(CAUSEWAY_HOME) if DEMO else {}
+try:
+    DEMO_SECRETS = demo_secrets(CAUSEWAY_HOME) if DEMO else {}
+except OSError as error:
+    CONFIGURATION_PROBLEMS.append(f"CAUSEWAY_HOME ({CAUSEWAY_HOME}) cannot be written: {error.strerror}.")
+    DEMO_SECRETS = {}
 
 DEBUG = False
 SECRET_KEY = env.text("SECRET_KEY", DEMO_SECRETS.get("SECRET_KEY", ""))

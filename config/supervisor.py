@@ -72,11 +72,12 @@ class Supervisor:
 
     def __enter__(self) -> "Supervisor":
         """The home is ours and holds no orphan, and signals are heard. Raises Refused."""
+        heard = [number for number in SIGNALS if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN]
+        # First of all, since a signal during the reaping must not end this process with half of it done. nohup stays nohup.
+        self._handlers = {number: signal.signal(number, self._on_signal) for number in heard}
         self._claim()
         for name in self.ledger.reap():
             self.console.say(f"Ended {name}, left behind by an earlier start.")
-        heard = [number for number in SIGNALS if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN]
-        self._handlers = {number: signal.signal(number, self._on_signal) for number in heard}  # nohup stays nohup
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_rest: object) -> bool:
@@ -270,5 +271,5 @@ def _obstacle(variable: str, host: str, port: int) -> str | None:
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
                 return f"Port {port} is taken by another program. Stop that one, or set {variable} to a free port."
-            return f"{host}:{port} cannot be listened on ({error.strerror}). Set {variable} to another port."
+            return f"{host}:{port} cannot be listened on ({error.strerror}). Correct BIND_ADDRESS or {variable}."
     return None

@@ -93,7 +93,7 @@ def test_demo_secrets_are_made_once_and_private(tmp_path):
 
 def manage(*arguments: str, **variables: str) -> subprocess.CompletedProcess:
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "CAUSEWAY_HOME") if name in os.environ}
-    environment = kept | {"CAUSEWAY_ENV": "none"} | variables
+    environment = kept | {"CAUSEWAY_ENV": "test"} | variables
     return subprocess.run(
         [sys.executable, "manage.py", *arguments],
         env=environment,
@@ -121,6 +121,22 @@ def test_check_lists_everything_that_is_wrong_at_once():
     assert "zzz" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("variables", "named"),
+    [
+        ({"PORT": "70000", "LEASE_S": "x"}, ("PORT", "LEASE_S")),
+        ({"CAUSEWAY_ENV": "moon"}, ("CAUSEWAY_ENV",)),
+        ({"CAUSEWAY_HOME": "/proc/nothing"}, ("CAUSEWAY_HOME",)),
+    ],
+)
+def test_up_starts_nothing_with_malformed_values_and_names_all_of_them(variables, named, tmp_path):
+    done = manage("up", **({"CAUSEWAY_HOME": str(tmp_path / "home"), "DEMO": "1"} | variables))
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr + done.stdout
+    assert all(name in done.stdout for name in named), done.stdout
+    assert not (tmp_path / "home" / "embedded").exists()
+
+
 def test_check_deploy_is_clean_with_an_https_public_url(tmp_path):
     done = manage(
         "check", "--deploy", "--fail-level", "WARNING", DEMO="0", SECRET_KEY="x1y2" * 16 + "?!", ENCRYPTION_KEYS=f"k1:{KEY}",
@@ -141,7 +157,7 @@ def test_with_urls_set_nothing_embedded_is_imported():
         "DATABASE_OWNER_URL": "postgres://o:b@127.0.0.1/c",
     }
     environment = {name: os.environ[name] for name in ("PATH", "HOME", "CAUSEWAY_HOME") if name in os.environ}
-    environment |= variables | {"REDIS_URL": "redis://127.0.0.1:1", "CAUSEWAY_ENV": "none"}
+    environment |= variables | {"REDIS_URL": "redis://127.0.0.1:1", "CAUSEWAY_ENV": "test"}
     done = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True, timeout=60
     )

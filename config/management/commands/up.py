@@ -48,13 +48,36 @@ class Command(BaseCommand):
         supervisor = Supervisor(
             home=settings.CAUSEWAY_HOME, folder=settings.BASE_DIR, console=console, follows_parent=follow_parent
         )
+        is_ours = False
         try:
+            check(console)
             with supervisor:
+                is_ours = True
                 Start(supervisor, console).everything()
                 supervisor.run()
         except (Refused, RolesError, EmbeddedError) as error:
             sys.exit(str(error))
+        except OSError as error:
+            sys.exit(f"CAUSEWAY_HOME ({settings.CAUSEWAY_HOME}) cannot be used: {error}.")
+        finally:
+            if is_ours:
+                stop_servers()
         console.say("Stopped.")
+
+
+def stop_servers() -> None:
+    """Those of this home, too, that an earlier start left behind and that this one was stopped before it could adopt."""
+    if settings.IS_EMBEDDED_POSTGRES or settings.IS_EMBEDDED_VALKEY:
+        settings.EMBEDDED.stop()
+
+
+def check(console: Console) -> None:
+    """Show what the system checks find, a sentence each, before anything is started. Raises Refused where one is an error."""
+    found = [message for message in checks.run_checks() if not message.is_silenced()]
+    for message in found:
+        console.say(f"{message.msg} {message.hint or ''}".rstrip())
+    if any(message.is_serious() for message in found):
+        raise Refused("Causeway cannot start with the errors above.")
 
 
 class Start:
@@ -70,7 +93,6 @@ class Start:
         self.refuse_taken_ports()
         self.start_servers()
         with self.supervisor.interruptible():
-            self.check()
             self.prepare_database()
             self.seed_people()
         self.supervisor.next_stage()
@@ -98,14 +120,6 @@ class Start:
             self.supervisor.server(
                 Server("valkey", servers.start_valkey, lambda: servers.valkey_pid, servers.stop_valkey)
             )
-
-    def check(self) -> None:
-        """Show what the system checks find, a sentence each. Raises Refused where one is an error."""
-        found = [message for message in checks.run_checks() if not message.is_silenced()]
-        for message in found:
-            self.console.say(f"{message.msg} {message.hint or ''}".rstrip())
-        if any(message.is_serious() for message in found):
-            raise Refused("Causeway cannot start with the errors above.")
 
     def prepare_database(self) -> None:
         """Roles, then tables."""

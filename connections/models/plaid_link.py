@@ -80,7 +80,7 @@ class PlaidExchange(TenantModel):
         Connection, on_delete=models.SET_NULL, null=True, blank=True, related_name="plaid_exchanges"
     )
     environment = models.CharField(max_length=20, choices=Environment)
-    digest = models.CharField(max_length=64, unique=True, editable=False, help_text="SHA-256 of the public token.")
+    digest = models.CharField(max_length=64, db_index=True, editable=False, help_text="SHA-256 of the public token.")
     institution_name = models.CharField(max_length=200, blank=True)
     item_id = models.CharField(max_length=128, blank=True, help_text="Plaid's id of the Item that the call made.")
     institution_id = models.CharField(max_length=64, blank=True)
@@ -101,6 +101,10 @@ class PlaidExchange(TenantModel):
     ended_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
+        constraints = [
+            # A token that Plaid refused was not used: whoever it belongs to may send it, again or from another workspace.
+            models.UniqueConstraint(fields=["digest"], condition=~Q(status="refused"), name="one_exchange_per_token")
+        ]
         indexes = [
             models.Index(fields=["started_at"], condition=Q(status="started"), name="exchange_started"),
             models.Index(fields=["started_at"], condition=Q(ciphertext__isnull=False), name="exchange_to_recover"),

@@ -176,25 +176,21 @@ def _begin(
     if digest and not connection and not allow_duplicate:
         _lock(f"exchange:{user.pk}:{institution['institution_id']}")
         _refuse_duplicate(user=user, workspace_id=workspace_id, metadata=metadata, digest=digest)
-    mine = {"digest": _digest(public_token), "workspace_id": workspace_id, "user": user}
-    begun = {
-        "status": PlaidExchange.Status.STARTED,
-        "link": link,
-        "connection": connection,
-        "environment": environment,
-        "institution_id": institution["institution_id"],
-        "institution_name": institution["name"],
-        "accounts_digest": digest,
-        "correlation_id": correlation.current(),
-    }
     try:
         with transaction.atomic():
-            return PlaidExchange.objects.create(**mine, **begun)
+            return PlaidExchange.objects.create(
+                workspace_id=workspace_id,
+                user=user,
+                digest=_digest(public_token),
+                link=link,
+                connection=connection,
+                environment=environment,
+                institution_id=institution["institution_id"],
+                institution_name=institution["name"],
+                accounts_digest=digest,
+                correlation_id=correlation.current(),
+            )
     except IntegrityError:
-        # A token that Plaid refused may be tried again: the row is taken over, never doubled.
-        refused = PlaidExchange.objects.filter(status=PlaidExchange.Status.REFUSED, **mine)
-        if refused.update(started_at=timezone.now(), ended_at=None, error_code="", **begun):
-            return PlaidExchange.objects.get(**mine)
         _refuse_used(user=user, workspace_id=workspace_id, public_token=public_token)
         raise Conflict(code="public_token_used") from None  # by somebody whose rows are not ours to see
 
@@ -207,8 +203,9 @@ def _lock(name: str) -> None:
 
 def _refuse_used(*, user: User, workspace_id: UUID, public_token: str) -> None:
     """Raise what became of this token's exchange, where it was begun before and not refused."""
-    earlier = PlaidExchange.objects.filter(digest=_digest(public_token), workspace_id=workspace_id, user=user).first()
-    if earlier is None or earlier.status == PlaidExchange.Status.REFUSED:
+    mine = PlaidExchange.objects.filter(digest=_digest(public_token), workspace_id=workspace_id, user=user)
+    earlier = mine.exclude(status=PlaidExchange.Status.REFUSED).first()
+    if earlier is None:
         return
     if earlier.status == PlaidExchange.Status.UNKNOWN:
         raise _made_up_for(earlier) if earlier.ciphertext else OutcomeUnknown(provider="plaid")

@@ -267,7 +267,7 @@ def test_token_of_the_other_environment_is_refused(simulator, alice, token):
 def test_token_that_plaid_does_not_know_is_refused_and_can_be_tried_again(simulator, alice):
     for _ in range(2):
         assert_problem(exchange(alice, {"public_token": "public-sandbox-unknown"}), 400, "invalid_public_token")
-    assert PlaidExchange.objects.get().status == "refused"
+    assert [made.status for made in PlaidExchange.objects.all()] == ["refused"] * 2
 
 
 @pytest.mark.parametrize(

@@ -143,6 +143,17 @@ def test_a_refused_token_may_be_tried_again(exchange, simulator):
     assert exchange().status == Status.ACTIVE
 
 
+def test_a_token_refused_to_one_is_free_for_another(exchange, charlie, item):
+    """Sent in the wrong place first, it still works where it belongs."""
+    made_up = "public-sandbox-00000000-0000-0000-0000-000000000001"
+    for person in (None, charlie, charlie):
+        changes = {"user": person.user, "workspace_id": person.workspace.pk} if person else {}
+        with pytest.raises(RequestError) as caught:
+            exchange(public_token=made_up, **changes)
+        assert caught.value.code == "invalid_public_token"
+    assert PlaidExchange.objects.filter(status="refused").count() == 3
+
+
 def test_an_unknown_token_is_the_users_to_mend(exchange):
     with pytest.raises(RequestError) as caught:
         exchange(public_token="public-sandbox-00000000-0000-0000-0000-000000000000")

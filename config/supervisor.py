@@ -94,7 +94,7 @@ class Supervisor:
 
     def child(self, name: str, command: Sequence[str], environment: Mapping[str, str] | None = None) -> Child:
         """Start a process and keep it running from now on."""
-        variables = {"CAUSEWAY_PROCESS": name, **(environment or {})}
+        variables = {"CAUSEWAY_PROCESS": name, "CAUSEWAY_SUPERVISOR": str(os.getpid()), **(environment or {})}
         log = self.home / "logs" / f"{name}.log"
         made = Child(name, command, variables, self.console, log, self.ledger, self.folder)
         self._add(made)

@@ -1,10 +1,12 @@
 """Whether this installation can do its work: each part asked at once, none waited for longer than the limit."""
 
+import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import cast
 
+import psutil
 import psycopg
 import structlog
 from django.conf import settings
@@ -40,7 +42,8 @@ def checks() -> list[Check]:
     """Database, broker, worker and beat, and the demo's data while it is being made. At most LIMIT_S."""
     asked: dict[str, Future[list[Check]]] = {name: _threads.submit(ask) for name, ask in _QUESTIONS.items()}
     wait(asked.values(), timeout=LIMIT_S)
-    return [check for name, answer in asked.items() for check in _answer(name, answer)] + _seeding()
+    answered = [check for name, answer in asked.items() for check in _answer(name, answer)]
+    return [*answered, *_supervised(), *_seeding()]
 
 
 def _answer(name: str, answer: Future[list[Check]]) -> list[Check]:
@@ -82,6 +85,14 @@ def _alive(name: str, age_s: float | None) -> Check:
     if age_s > liveness.stale_after_s():
         return Check(name, f"{label} was last heard of {age_s:.0f} s ago.")
     return Check(name)
+
+
+def _supervised() -> list[Check]:
+    """A process that a killed supervisor left behind must not speak for the start that is about to end it."""
+    supervisor = os.environ.get("CAUSEWAY_SUPERVISOR", "")
+    if supervisor.isdecimal() and not psutil.pid_exists(int(supervisor)):
+        return [Check("supervisor", "The process that started this one is gone.")]
+    return []
 
 
 def _seeding() -> list[Check]:

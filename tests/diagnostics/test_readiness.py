@@ -1,5 +1,8 @@
 """/healthz and /readyz, as a supervisor asks them."""
 
+import os
+import subprocess
+import sys
 import time
 
 import psycopg
@@ -129,3 +132,12 @@ def test_real_worker_and_beat_make_it_ready(live_web, process):
     assert (status, answer["checks"]["worker"]["ok"], answer["checks"]["beat"]["ok"]) == (503, True, False)
     process("beat")
     assert wait_until(lambda: call("GET", f"{live_web.url}/readyz")[0] == 200, 20)
+
+
+def test_what_a_killed_supervisor_left_behind_is_not_ready(client, alive, monkeypatch):
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    monkeypatch.setenv("CAUSEWAY_SUPERVISOR", str(ended.pid))
+    assert set(why(client)) == {"supervisor"}
+    monkeypatch.setenv("CAUSEWAY_SUPERVISOR", str(os.getpid()))
+    assert ready(client)[0] == 200

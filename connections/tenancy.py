@@ -5,6 +5,7 @@ accepts that workspace's rows only, whatever the query says. Everything else (si
 stays the *app* role, which has a policy of its own. docs/explanation/row-security.md says why.
 """
 
+from collections.abc import Callable, Mapping
 from uuid import UUID
 
 from django.conf import settings
@@ -48,15 +49,25 @@ class TenantModel(models.Model):
 class ProtectTable(Operation):
     """Turn row-level security on for a table: the app sees all of it, a tenant its own workspace.
 
-    column: the column that holds the workspace id. grants: what the tenant role may do to its own rows.
+    column: the column that holds the workspace id.
+    grants: what the tenant role may do to its own rows: what API requests need and no more; "" for nothing at all.
+    parents: foreign key columns and the protected tables that they point at. Foreign keys are checked as the tables'
+    owner, whom no policy binds, so the tenant's own policy looks whether the tenant sees the row. The tenant has to
+    have SELECT on it.
     """
 
     reversible = True
 
     def __init__(
-        self, table: str, *, column: str = "workspace_id", grants: str = "SELECT, INSERT, UPDATE, DELETE"
+        self,
+        table: str,
+        *,
+        column: str = "workspace_id",
+        grants: str = "SELECT",
+        parents: Mapping[str, str] | None = None,
     ) -> None:
         self.table, self.column, self.grants = table, column, grants
+        self.parents = dict(parents or {})
 
     def state_forwards(self, app_label, state) -> None:
         """The models stay as they are."""
@@ -69,13 +80,27 @@ class ProtectTable(Operation):
         schema_editor.execute(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
         schema_editor.execute(f"CREATE POLICY app_all ON {table} TO {app} USING (true) WITH CHECK (true)")
         schema_editor.execute(f"CREATE POLICY tenant_own ON {table} TO {tenant} USING ({mine}) WITH CHECK ({mine})")
-        schema_editor.execute(f"GRANT {self.grants} ON {table} TO {tenant}")
+        # Policies of their own for writing: reading pays nothing for them, and a table may be its own parent (a policy
+        # that reads its own table would never come to an end).
+        if seen := " AND ".join(self._is_seen(quote, key, parent) for key, parent in self.parents.items()):
+            restrict = f"ON {table} AS RESTRICTIVE"
+            schema_editor.execute(f"CREATE POLICY tenant_inserts {restrict} FOR INSERT TO {tenant} WITH CHECK ({seen})")
+            schema_editor.execute(
+                f"CREATE POLICY tenant_updates {restrict} FOR UPDATE TO {tenant} USING (true) WITH CHECK ({seen})"
+            )
+        if self.grants:
+            schema_editor.execute(f"GRANT {self.grants} ON {table} TO {tenant}")
+
+    def _is_seen(self, quote: Callable[[str], str], key: str, parent: str) -> str:
+        """SQL: the foreign key is empty, or points at a row that whoever asks may see."""
+        column = f"{quote(self.table)}.{quote(key)}"
+        return f"({column} IS NULL OR EXISTS (SELECT FROM {quote(parent)} p WHERE p.id = {column}))"
 
     def database_backwards(self, app_label, schema_editor, from_state, to_state) -> None:
         table = schema_editor.quote_name(self.table)
         tenant = schema_editor.quote_name(settings.DATABASE_ROLES["tenant"])
         schema_editor.execute(f"REVOKE ALL ON {table} FROM {tenant}")
-        for policy in ("tenant_own", "app_all"):
+        for policy in (*(("tenant_updates", "tenant_inserts") if self.parents else ()), "tenant_own", "app_all"):
             schema_editor.execute(f"DROP POLICY {policy} ON {table}")
         schema_editor.execute(f"ALTER TABLE {table} DISABLE ROW LEVEL SECURITY")
 
@@ -87,4 +112,5 @@ class ProtectTable(Operation):
         return f"protect_{self.table}"
 
     def deconstruct(self):
-        return (self.__class__.__qualname__, [self.table], {"column": self.column, "grants": self.grants})
+        options = {"column": self.column, "grants": self.grants, "parents": self.parents}
+        return (self.__class__.__qualname__, [self.table], options)

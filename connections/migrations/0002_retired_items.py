@@ -93,5 +93,9 @@ class Migration(migrations.Migration):
             model_name='retiredplaiditem',
             index=models.Index(fields=['item_id'], name='retired_item_by_item'),
         ),
-        ProtectTable("connections_retiredplaiditem"),
+        ProtectTable(
+            "connections_retiredplaiditem",
+            grants="INSERT",
+            parents={"connection_id": "connections_connection"},
+        ),
     ]

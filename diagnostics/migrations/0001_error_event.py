@@ -43,5 +43,9 @@ class Migration(migrations.Migration):
                 'indexes': [models.Index(fields=['workspace', '-id'], name='error_by_workspace')],
             },
         ),
-        ProtectTable("diagnostics_errorevent", grants="SELECT, INSERT"),
+        ProtectTable(
+            "diagnostics_errorevent",
+            grants="SELECT, INSERT",
+            parents={"connection_id": "connections_connection"},
+        ),
     ]

@@ -162,10 +162,17 @@ class Migration(migrations.Migration):
             model_name='transaction',
             constraint=models.UniqueConstraint(fields=('connection', 'external_id'), name='one_transaction_per_external_id'),
         ),
-        ProtectTable("sync_transaction"),
-        ProtectTable("sync_syncrun"),
-        ProtectTable("sync_syncfailure"),
-        ProtectTable("sync_stagedpage"),
+        ProtectTable(
+            "sync_transaction",
+            parents={"connection_id": "connections_connection", "account_id": "connections_account"},
+        ),
+        ProtectTable(
+            "sync_syncrun",
+            grants="SELECT, INSERT",
+            parents={"connection_id": "connections_connection", "parent_id": "sync_syncrun"},
+        ),
+        ProtectTable("sync_syncfailure", parents={"connection_id": "connections_connection", "run_id": "sync_syncrun"}),
+        ProtectTable("sync_stagedpage", grants=""),
         # Staging is scratch work: a crash that empties it costs one restart of the loop, so it need not be logged, and
         # its pages are not worth compressing.
         migrations.RunSQL("ALTER TABLE sync_stagedpage SET UNLOGGED", migrations.RunSQL.noop),

@@ -47,5 +47,5 @@ class Migration(migrations.Migration):
                 'indexes': [models.Index(condition=models.Q(('status', 'received')), fields=['next_attempt_at'], name='webhook_unprocessed'), models.Index(fields=['workspace', '-id'], name='webhook_by_workspace'), models.Index(fields=['connection', '-received_at'], name='webhook_by_connection')],
             },
         ),
-        ProtectTable("webhooks_webhookevent", grants="SELECT, UPDATE"),
+        ProtectTable("webhooks_webhookevent", parents={"connection_id": "connections_connection"}),
     ]

@@ -1,19 +1,21 @@
 """What every page of the console shares: read-only by default, few queries, one header, verbs that are POSTed.
 
-Also the home of admins that belong to no app of ours: beat's schedules, and the console's own log.
+Also the home of the sign-in, and of admins that belong to no app of ours: beat's schedules, and the console's own log.
 """
 
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from functools import partial
+from functools import partial, wraps
+from math import ceil
 from typing import Any, ClassVar, cast
 
+from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.admin.models import LogEntry
 from django.contrib.admin.utils import flatten_fieldsets, unquote
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.core.paginator import Paginator
 from django.db import models
 from django.db.models import Count, F, Func, Q, QuerySet
@@ -32,11 +34,14 @@ from unfold.contrib.filters.admin import (
     ChoicesDropdownFilter,
     DropdownFilter,
 )
+from unfold.forms import AuthenticationForm
 from unfold.views import ChangeList
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
 from config import console
 from config.states import State, state
+from connections import budgets
+from connections.api.throttling import client_address
 from connections.errors import CausewayError
 
 __all__ = [
@@ -52,6 +57,37 @@ __all__ = [
     "YesNoFilter",
 ]
 
+
+# --- sign-in ---------------------------------------------------------------------------------------------------------
+
+
+class SignInForm(AuthenticationForm):
+    """Takes from the same budget as the API's sign-in, by address, before any password is hashed."""
+
+    def clean(self) -> dict[str, Any]:
+        wait_s = 0.0
+        if settings.THROTTLE_LOGIN:
+            wait_s = budgets.take("login", client_address(self.request), per_minute=settings.THROTTLE_LOGIN)
+        if wait_s:
+            self.request.sign_in_wait_s = ceil(wait_s)
+            raise ValidationError(f"Too many sign-ins from your address. Try again in {ceil(wait_s)} s.")
+        return super().clean()
+
+
+admin.site.login_form = SignInForm
+_login = admin.site.login
+
+
+@wraps(_login)
+def _login_or_429(request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+    response = _login(request, extra_context)
+    if wait_s := getattr(request, "sign_in_wait_s", 0):
+        response.status_code = 429
+        response.headers["Retry-After"] = str(wait_s)
+    return response
+
+
+admin.site.login = _login_or_429  # type: ignore[method-assign]
 
 # --- lists that only grow --------------------------------------------------------------------------------------------
 

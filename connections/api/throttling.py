@@ -1,5 +1,7 @@
 """How often one person, or one address that signs in, may ask."""
 
+import ipaddress
+
 from django.conf import settings
 from rest_framework.throttling import BaseThrottle
 
@@ -48,8 +50,6 @@ class LoginThrottle(_Throttle):
 
 def client_address(request) -> str:
     """The caller's address; X-Forwarded-For counts only as far as trusted proxies wrote it."""
-    import ipaddress
-
     address = request.META.get("REMOTE_ADDR") or "unknown"
     forwarded = [part.strip() for part in request.META.get("HTTP_X_FORWARDED_FOR", "").split(",") if part.strip()]
     while forwarded:

@@ -1,6 +1,7 @@
 """The console as a whole: every list and every page, for the people who may see them."""
 
 import re
+import time
 from decimal import Decimal
 
 import pytest
@@ -230,3 +231,27 @@ def test_filters_left_empty_filter_nothing(console, workspace, alice):
         listed = console.get(address(model), parameters)
         assert listed.status_code == 200, (model, parameters)
         assert listed.context["cl"].result_count == every.result_count, (model, parameters)
+
+
+# --- sign-in ---
+def test_sign_ins_share_the_apis_budget_and_are_limited_before_a_password_is_hashed(db, settings, servers, monkeypatch):
+    settings.THROTTLE_LOGIN, settings.BUDGET_NAMESPACE = 3, f"console-{time.time_ns()}"
+    client = Client(REMOTE_ADDR="2001:db8::7")
+    wrong = {"username": "nobody", "password": "wrong"}
+    assert client.post("/api/v1/auth/token", wrong, "application/json").status_code == 401
+    for _ in range(2):
+        assert client.post("/admin/login/", wrong).status_code == 200
+    monkeypatch.setattr("django.contrib.auth.forms.authenticate", lambda *_args, **_kwargs: pytest.fail("hashed"))
+    response = client.post("/admin/login/", wrong)
+    assert response.status_code == 429
+    assert 1 <= int(response.headers["Retry-After"]) <= 60
+    assert f"Too many sign-ins from your address. Try again in {response.headers['Retry-After']} s." in response.text
+    assert client.get("/admin/login/").status_code == 200
+    assert client.post("/api/v1/auth/token", wrong, "application/json").status_code == 429
+
+
+def test_sign_in_without_a_limit_works(db, operator):
+    operator.set_password("correct horse")
+    operator.save()
+    response = Client().post("/admin/login/?next=/admin/", {"username": operator.username, "password": "correct horse"})
+    assert (response.status_code, response.headers["Location"]) == (302, "/admin/")

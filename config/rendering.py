@@ -6,7 +6,8 @@ from typing import Any
 import orjson
 from django.conf import settings
 from django.core.exceptions import RequestDataTooBig
-from rest_framework.exceptions import ParseError
+from django.utils.http import parse_header_parameters
+from rest_framework.exceptions import ParseError, UnsupportedMediaType
 from rest_framework.parsers import BaseParser
 from rest_framework.renderers import BaseRenderer
 
@@ -31,11 +32,15 @@ class JSONRenderer(BaseRenderer):
 
 
 class JSONParser(BaseParser):
-    """A JSON object in UTF-8. Anything else, NUL characters included, is a ParseError; too much of it RequestDataTooBig."""
+    """A JSON object in UTF-8. Anything else, NUL characters included, is a ParseError; too much of it RequestDataTooBig.
+
+    Raises UnsupportedMediaType where the headers say that it is compressed or in another charset.
+    """
 
     media_type = "application/json"
 
     def parse(self, stream: Any, media_type: Any = None, parser_context: Any = None) -> dict[str, Any]:
+        _refuse_encoded(media_type, (parser_context or {}).get("request"))
         limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
         body = stream.read(limit + 1)
         if len(body) > limit:
@@ -54,6 +59,19 @@ class JSONParser(BaseParser):
         if has_nul:
             raise ParseError("The body holds a NUL character, which no field accepts.")
         return data
+
+
+def _refuse_encoded(media_type: str | None, request: Any) -> None:
+    charset = parse_header_parameters(media_type or "")[1].get("charset", "utf-8")
+    if charset.lower() not in ("utf-8", "utf8"):
+        raise UnsupportedMediaType(
+            str(media_type), "The body has to be in UTF-8; its Content-Type names another charset."
+        )
+    coding = request.META.get("HTTP_CONTENT_ENCODING", "") if request is not None else ""
+    if coding.strip().lower() not in ("", "identity"):
+        raise UnsupportedMediaType(
+            str(media_type), "The body has to be plain; its Content-Encoding names a compression."
+        )
 
 
 def _holds_nul(value: Any) -> bool:

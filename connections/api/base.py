@@ -5,7 +5,7 @@ response is closed, the database shows that workspace only. A view that is neith
 `config.urls` fails a test.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from io import BytesIO
 from typing import Any, ClassVar, TypeVar, cast
 from urllib.parse import unquote_to_bytes
@@ -13,7 +13,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db.models import Model, QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, QueryDict
 from django.http.response import HttpResponseBase
 from rest_framework.exceptions import MethodNotAllowed, ParseError
 from rest_framework.permissions import SAFE_METHODS
@@ -38,6 +38,7 @@ class ApiView(APIView):
     http_method_names = ["get", "head", "post", "put", "patch", "delete"]
     pagination_class: ClassVar[type[KeysetPagination]] = KeysetPagination
     anonymous_methods: ClassVar[tuple[str, ...]] = ()  # for these nobody has to be signed in
+    query_names: frozenset[str] = frozenset({"cursor", "page_size", "format"})  # and those of the filters, once read
 
     def perform_authentication(self, request: Request) -> None:
         if request.method not in self.anonymous_methods:
@@ -76,11 +77,14 @@ class ApiView(APIView):
     def valid(self, serializer: type[Serializer], data: Any) -> dict[str, Any]:
         """The input as the serializer reads it. Raises ValidationError."""
         checked = serializer(data=data, context={"view": self})
+        if isinstance(data, QueryDict):
+            self.query_names |= checked.fields.keys()
         checked.is_valid(raise_exception=True)
         return checked.validated_data
 
     def page(self, rows: QuerySet, serializer: type[BaseSerializer]) -> Response:
-        """One page of the rows, in the view's `pagination_class`."""
+        """One page of the rows, in the view's `pagination_class`. Raises RequestError for parameters nobody declared."""
+        refuse_unknown_query(self.request.query_params, self.query_names)
         paginator = self.pagination_class()
         found = paginator.paginate_queryset(rows, self.request, self)
         return paginator.get_paginated_response(serializer(found, many=True).data)
@@ -167,6 +171,14 @@ def refuse_unreadable_query(request: HttpRequest) -> None:
         readable = False
     if not readable:
         raise CausewayError("The query string holds a NUL character or is not UTF-8.", code="malformed_request")
+
+
+def refuse_unknown_query(given: QueryDict, known: Collection[str]) -> None:
+    """A mistyped filter would answer with everything, and of two values only the last would count."""
+    fields = {name: ["There is no such parameter here."] for name in given if name not in known}
+    fields |= {name: ["Give it once."] for name in given if name in known and len(given.getlist(name)) > 1}
+    if fields:
+        raise RequestError(fields=fields)
 
 
 def load_chunked_body(request: HttpRequest) -> None:

@@ -15,10 +15,39 @@ _TOKEN_LIMIT = 500
 _URL_LIMIT = 2048
 
 
+# --- what callers send: a value of another type is a mistake of theirs, not something to make sense of ---
+class StrictCharField(serializers.CharField):
+    def to_internal_value(self, data: Any) -> str:
+        if not isinstance(data, str):
+            self.fail("invalid")
+        return super().to_internal_value(data)
+
+
+class StrictChoiceField(serializers.ChoiceField):
+    def to_internal_value(self, data: Any) -> Any:
+        if not isinstance(data, str):
+            self.fail("invalid_choice", input=data)
+        return super().to_internal_value(data)
+
+
+class StrictUUIDField(serializers.UUIDField):
+    def to_internal_value(self, data: Any) -> Any:
+        if not isinstance(data, str):
+            self.fail("invalid", value=data)
+        return super().to_internal_value(data)
+
+
+class StrictBooleanField(serializers.BooleanField):
+    def to_internal_value(self, data: Any) -> bool:
+        if not isinstance(data, bool):
+            self.fail("invalid", input=data)
+        return data
+
+
 # --- session ---
 class SignInSerializer(serializers.Serializer):
-    username = serializers.CharField(max_length=150, trim_whitespace=False)
-    password = serializers.CharField(max_length=1024, trim_whitespace=False)
+    username = StrictCharField(max_length=150, trim_whitespace=False)
+    password = StrictCharField(max_length=1024, trim_whitespace=False)
 
 
 class TokenSerializer(serializers.Serializer):
@@ -171,20 +200,16 @@ def validate_web_address(value: str) -> None:
 
 
 class LinkTokenRequestSerializer(serializers.Serializer):
-    connection_id = serializers.UUIDField(
-        required=False, allow_null=True, help_text="Repair this connection (update mode)."
-    )
-    hosted_link = serializers.BooleanField(
-        default=False, help_text="Also make a page at Plaid where the person does it all."
-    )
-    redirect_uri = serializers.CharField(
+    connection_id = StrictUUIDField(required=False, allow_null=True, help_text="Repair this connection (update mode).")
+    hosted_link = StrictBooleanField(default=False, help_text="Also make a page at Plaid where the person does it all.")
+    redirect_uri = StrictCharField(
         required=False,
         allow_blank=True,
         max_length=_URL_LIMIT,
         validators=[validate_web_address],
         help_text="Where the bank sends the person back to.",
     )
-    environment = serializers.ChoiceField(
+    environment = StrictChoiceField(
         choices=Environment.choices,
         required=False,
         help_text="Default: sandbox in the demo and in sandbox mode, else production.",
@@ -202,13 +227,13 @@ class LinkTokenSerializer(serializers.Serializer):
 
 
 class InstitutionMetadataSerializer(serializers.Serializer):
-    institution_id = serializers.CharField(required=False, allow_null=True, allow_blank=True, max_length=64)
-    name = serializers.CharField(required=False, allow_null=True, allow_blank=True, max_length=200)
+    institution_id = StrictCharField(required=False, allow_null=True, allow_blank=True, max_length=64)
+    name = StrictCharField(required=False, allow_null=True, allow_blank=True, max_length=200)
 
 
 class AccountMetadataSerializer(serializers.Serializer):
-    name = serializers.CharField(required=False, allow_null=True, allow_blank=True, max_length=300)
-    mask = serializers.CharField(required=False, allow_null=True, allow_blank=True, max_length=16)
+    name = StrictCharField(required=False, allow_null=True, allow_blank=True, max_length=300)
+    mask = StrictCharField(required=False, allow_null=True, allow_blank=True, max_length=16)
 
 
 class LinkMetadataSerializer(serializers.Serializer):
@@ -219,14 +244,12 @@ class LinkMetadataSerializer(serializers.Serializer):
 
 
 class ExchangeSerializer(serializers.Serializer):
-    public_token = serializers.CharField(max_length=_TOKEN_LIMIT)
+    public_token = StrictCharField(max_length=_TOKEN_LIMIT)
     metadata = LinkMetadataSerializer(required=False, allow_null=True)
-    environment = serializers.ChoiceField(
+    environment = StrictChoiceField(
         choices=Environment.choices,
         required=False,
         help_text="Default: the one the token names, else as for link tokens.",
     )
-    connection_id = serializers.UUIDField(
-        required=False, allow_null=True, help_text="Re-link this connection in place."
-    )
-    allow_duplicate = serializers.BooleanField(default=False)
+    connection_id = StrictUUIDField(required=False, allow_null=True, help_text="Re-link this connection in place.")
+    allow_duplicate = StrictBooleanField(default=False)

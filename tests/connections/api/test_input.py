@@ -76,6 +76,45 @@ def test_json_with_parameters_is_json(alice):
     assert_problem(send(alice, POSTS[3], b"{}", "application/json; charset=utf-8"), 410, "gone")
 
 
+@pytest.mark.parametrize("kind", ["latin-1", "utf-16", '"iso-8859-1"'])
+def test_body_in_another_charset_is_415(alice, kind):
+    assert_problem(send(alice, POSTS[1], b"{}", f"application/json; charset={kind}"), 415, "unsupported_media_type")
+    for same in ("UTF-8", '"utf-8"', "utf8"):
+        assert send(alice, POSTS[3], b"{}", f"application/json; charset={same}").status_code == 410
+
+
+@pytest.mark.parametrize("coding", ["gzip", "br", "gzip, identity", "nonsense"])
+def test_compressed_body_is_415(alice, coding):
+    response = send(alice, POSTS[1], b"{}", HTTP_CONTENT_ENCODING=coding)
+    assert "Content-Encoding" in assert_problem(response, 415, "unsupported_media_type")["detail"]
+    assert send(alice, POSTS[3], b"{}", HTTP_CONTENT_ENCODING="identity").status_code == 410
+
+
+@pytest.mark.parametrize(
+    "path,body,field",
+    [
+        (POSTS[0], {"username": 1, "password": "x"}, "username"),
+        (POSTS[0], {"username": "x", "password": 1.5}, "password"),
+        (POSTS[1], {"hosted_link": 1}, "hosted_link"),
+        (POSTS[1], {"hosted_link": "yes"}, "hosted_link"),
+        (POSTS[1], {"hosted_link": "true"}, "hosted_link"),
+        (POSTS[1], {"hosted_link": None}, "hosted_link"),
+        (POSTS[1], {"hosted_link": []}, "hosted_link"),
+        (POSTS[1], {"connection_id": 5}, "connection_id"),
+        (POSTS[1], {"environment": 5}, "environment"),
+        (POSTS[1], {"environment": ["sandbox"]}, "environment"),
+        (POSTS[1], {"redirect_uri": 5}, "redirect_uri"),
+        (POSTS[2], {"public_token": 5}, "public_token"),
+        (POSTS[2], {"public_token": "x", "allow_duplicate": "1"}, "allow_duplicate"),
+        (POSTS[2], {"public_token": "x", "metadata": {"institution": {"name": 5}}}, "metadata.institution.name"),
+        (POSTS[2], {"public_token": "x", "metadata": {"accounts": [{}, {"mask": 1234}]}}, "metadata.accounts.1.mask"),
+    ],
+)
+def test_value_of_another_type_is_named_and_not_made_sense_of(alice, path, body, field):
+    problem = assert_problem(send(alice, path, json.dumps(body).encode()), 400, "validation_failed")
+    assert set(problem["errors"]) == {field}
+
+
 def test_empty_body_is_an_empty_object(alice):
     for body, kind in ((b"", "application/json"), (b"  \n", "application/json"), (b"", "text/plain")):
         assert_problem(send(alice, POSTS[3], body, kind), 410, "gone")
@@ -161,6 +200,24 @@ def test_page_size_has_to_be_a_whole_number_from_1(alice, size):
     assert set(
         assert_problem(alice.api.get(f"/api/v1/connections?page_size={size}"), 400, "validation_failed")["errors"]
     ) == {"page_size"}
+
+
+@pytest.mark.parametrize("path", ["/api/v1/connections", "/api/v1/sync/status"])
+def test_parameter_that_a_list_does_not_know_is_named(alice, path):
+    response = alice.api.get(f"{path}?date_form=2026-01-01&page_size=5")
+    assert set(assert_problem(response, 400, "validation_failed")["errors"]) == {"date_form"}
+    assert alice.api.get(f"{path}?page_size=5&format=json").status_code == 200
+
+
+def test_parameter_that_is_given_twice_is_named(alice, bank):
+    for path, name in (
+        ("/api/v1/connections", "page_size"),
+        ("/api/v1/sync/status", "status"),
+        (f"/api/v1/connections/{bank.pk}/transactions", "pending"),
+    ):
+        value = {"page_size": "5", "status": "queued", "pending": "true"}[name]
+        response = alice.api.get(f"{path}?{name}={value}&{name}={value}")
+        assert set(assert_problem(response, 400, "validation_failed")["errors"]) == {name}
 
 
 @pytest.mark.parametrize("size", ["100", "101", "999999999999999999999", "9" * 5000, "007"])

@@ -92,6 +92,8 @@ def configuration(*, level: str, form: str) -> dict:
         "root": {"handlers": ["stderr"], "level": level},
         "loggers": {
             "django.server": {"handlers": [], "propagate": True},
+            "django.security": {"level": "CRITICAL"},  # what it refuses is in a line of config.problems
+            "django.security.csrf": {"level": "WARNING"},  # except for this
             "plaid.rest": {"level": "WARNING"},  # at DEBUG it prints response bodies, access tokens included
             "urllib3": {"level": "WARNING"},
             "httpx": {"level": "WARNING"},

@@ -19,7 +19,7 @@ Json = dict[str, Any]
 Method = TypeVar("Method", bound=Callable[..., Any])
 API = "/api/v1/"
 _EVERYWHERE = ("malformed_request", "throttled", "not_acceptable", "internal_error", "not_ready")
-_WITH_BODY = ("validation_failed", "request_too_large", "unsupported_media_type")
+_WITH_BODY = ("validation_failed", "request_timeout", "request_too_large", "unsupported_media_type")
 _AUTHENTICATED = ("not_authenticated", "token_expired")
 _IN_WORKSPACE = ("workspace_required", "permission_denied", "not_found")
 

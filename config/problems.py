@@ -3,12 +3,14 @@
 Used by the API for its own errors and the framework's alike, and by plain Django views and handlers.
 """
 
+import sys
 from collections.abc import Callable
 from http import HTTPStatus
 from math import ceil
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
+from django.conf import settings
 from django.core.exceptions import (
     BadRequest,
     DisallowedHost,
@@ -30,6 +32,7 @@ from connections.errors import CATALOGUE, CausewayError
 log = structlog.get_logger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
+Answer = TypeVar("Answer", bound=HttpResponse)
 # Sent by the face, after the rollback, so that the record of a failure survives it. Arguments: request, error, problem.
 error_reported = Signal()
 
@@ -141,35 +144,67 @@ def exception_handler(original: Exception, context: dict[str, Any]) -> Response:
     request.accepted_renderer, request.accepted_media_type = JSONRenderer(), MEDIA_TYPE  # whatever the view renders
     response = Response(report(request._request, original, error), status=error.entry.status, headers=headers(error))
     response.content_type = MEDIA_TYPE
-    return response
+    return _logged(response)
 
 
 def problem_response(request: HttpRequest, original: Exception) -> HttpResponse:
     """The same answer from a plain Django view."""
     error = translate(original)
-    body = JSONRenderer().render(report(request, original, error))
-    return HttpResponse(body, status=error.entry.status, content_type=MEDIA_TYPE, headers=headers(error))
+    return _answer(error, report(request, original, error))
+
+
+def _answer(error: CausewayError, body: dict[str, Any]) -> HttpResponse:
+    text = JSONRenderer().render(body)
+    return _logged(HttpResponse(text, status=error.entry.status, content_type=MEDIA_TYPE, headers=headers(error)))
+
+
+def _logged(response: Answer) -> Answer:
+    """`report` has written its line; Django would write another one, at ERROR for a provider that is away."""
+    response._has_been_logged = True  # type: ignore[attr-defined]
+    return response
 
 
 # --- handler400 … handler500: for addresses that no API view answers ---
-_API = ("/api/", "/webhook/", "/healthz", "/readyz")
+_API = ("/api/", "/webhook/", "/healthz/", "/readyz/")
 
 
 def _handler(code: str) -> Callable[..., HttpResponse]:
     def handle(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
-        error = translate(exception) if exception else CausewayError(code=code)
-        if request.path.startswith(_API):
-            return problem_response(request, error)
-        body = report(request, error, error)
-        text = f"{body['title']}\n{body['detail']}\nCorrelation id: {body['correlation_id']}\n"
-        return HttpResponse(text, status=body["status"], content_type="text/plain; charset=utf-8")
+        if exception:
+            return refusal(request, translate(exception))
+        error = CausewayError(code=code)
+        bug = sys.exc_info()[1]  # handler500 is not given it, but called while it is handled
+        return refusal(request, error, original=bug if isinstance(bug, Exception) else error)
 
     return handle
+
+
+def refusal(request: HttpRequest, error: CausewayError, *, original: Exception | None = None) -> HttpResponse:
+    """A problem for a machine, text for a person."""
+    body = report(request, original or error, error)
+    if f"{request.path}/".startswith(_API):
+        return _answer(error, body)
+    text = f"{body['title']}\n{body['detail']}\nCorrelation id: {body['correlation_id']}\n"
+    return _logged(HttpResponse(text, status=body["status"], content_type="text/plain; charset=utf-8"))
 
 
 bad_request, permission_denied, page_not_found, server_error = map(
     _handler, ("malformed_request", "permission_denied", "not_found", "internal_error")
 )
+
+
+class BodyLimitMiddleware:
+    """413 by the length that a request declares, before anything reads it. Bodies in chunks are counted where they are read."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        digits = request.META.get("CONTENT_LENGTH", "").strip().lstrip("0")
+        limit = str(settings.DATA_UPLOAD_MAX_MEMORY_SIZE)
+        if digits.isdecimal() and (len(digits), digits) > (len(limit), limit):  # too long for int() it may be, too
+            return refusal(request, CausewayError(code="request_too_large"))
+        return self.get_response(request)
 
 
 def error_page(request: HttpRequest, code: str) -> HttpResponse:

@@ -76,6 +76,7 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "config.correlation.CorrelationMiddleware",
+    "config.problems.BodyLimitMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -117,6 +118,7 @@ STATIC_URL = "/static/"
 STATICFILES_DIRS = [BASE_DIR / "static"]
 WHITENOISE_USE_FINDERS = True  # served straight from the wheels: a start needs no collecting
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024  # the largest body any endpoint of ours needs, webhooks included
+WEB_READ_TIMEOUT_S = env.seconds("WEB_READ_TIMEOUT_S", 10)  # for a whole request to arrive, and its answer to be taken
 
 # --- PostgreSQL and Valkey: the embedded ones unless their URLs are set ----------------------------------------------
 DATABASE_URL = env.text("DATABASE_URL")

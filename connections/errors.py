@@ -92,11 +92,23 @@ CATALOGUE: dict[str, Entry] = {
     "not_acceptable": Entry(
         406, "Not acceptable", "The answer is not available in that format.", "Accept application/json.", _USER
     ),
+    "request_timeout": Entry(
+        408,
+        "Request timeout",
+        "The request did not arrive in time.",
+        "Send it again, all of it at once.",
+        _USER,
+        True,
+    ),
     "request_too_large": Entry(
         413, "Request too large", "The body is larger than 1 MiB.", "Send less in one request.", _USER
     ),
     "unsupported_media_type": Entry(
-        415, "Unsupported media type", "The body is not JSON.", "Send Content-Type: application/json.", _USER
+        415,
+        "Unsupported media type",
+        "The body is not plain JSON in UTF-8.",
+        "Send Content-Type: application/json.",
+        _USER,
     ),
     "throttled": Entry(
         429,
@@ -169,7 +181,7 @@ CATALOGUE: dict[str, Entry] = {
         409,
         "Outcome unknown",
         "The provider's answer was lost, so we do not know whether the connection was made there.",
-        "Start Link again. An operator has been told to check the provider's dashboard for an Item without a connection.",
+        "Start Link again. The attempt is kept under Exchanges in the console, for an operator to look at.",
         _OPERATOR,
     ),
     "wrong_environment": Entry(
@@ -190,32 +202,32 @@ CATALOGUE: dict[str, Entry] = {
     "provider_unavailable": Entry(
         503,
         "Provider unavailable",
-        "The provider cannot be reached right now. Nothing was lost; we try again by ourselves.",
-        "Nothing to do; try again later if you are waiting for it.",
+        "The provider cannot be reached right now. Nothing was lost.",
+        "Try again in a minute; syncs try again by themselves.",
         _PROVIDER,
         True,
     ),
     "provider_timeout": Entry(
         504,
         "Provider too slow",
-        "The provider did not answer in time. Nothing was lost; we try again by ourselves.",
-        "Nothing to do; try again later if you are waiting for it.",
+        "The provider did not answer in time. Nothing was lost.",
+        "Try again in a minute; syncs try again by themselves.",
         _PROVIDER,
         True,
     ),
     "provider_malformed": Entry(
         502,
         "Provider answered nonsense",
-        "The provider's answer could not be read. Nothing was lost; we try again by ourselves.",
-        "Nothing to do; tell an operator if it lasts.",
+        "The provider's answer could not be read. Nothing was lost.",
+        "Try again in a minute; syncs try again by themselves. Tell an operator if it lasts.",
         _PROVIDER,
         True,
     ),
     "provider_rate_limited": Entry(
         503,
         "Provider is limiting us",
-        "The provider asked us to slow down. The sync continues by itself.",
-        "Nothing to do.",
+        "The provider asked us to slow down. Nothing was lost.",
+        "Try again in a minute; syncs try again by themselves.",
         _PROVIDER,
         True,
     ),

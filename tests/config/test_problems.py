@@ -2,6 +2,7 @@
 
 import json
 import re
+from io import BytesIO
 from pathlib import Path
 
 import pytest
@@ -157,7 +158,7 @@ def test_field_messages_flatten_whatever_nests(detail, found):
 
 
 # --- addresses that no API view answers ---
-@pytest.mark.parametrize("address", ["/api/nope", "/api/v1/nope", "/webhook/nope"])
+@pytest.mark.parametrize("address", ["/api", "/api/nope", "/api/v1/nope", "/webhook", "/webhook/nope"])
 def test_unknown_api_addresses_are_problems(web, address):
     assert_problem(web.get(address), 404, "not_found")
 
@@ -210,6 +211,39 @@ def test_whoever_records_errors_hears_of_each_once(web):
         ("/page/problem", RateLimited, 503),
         ("/page/nope", CausewayError, 404),
     ]
+
+
+def test_every_refusal_is_one_line_and_a_bug_has_its_traceback_once(web, caplog):
+    def lines(address: str, **headers: str) -> list[tuple[str, str, bool]]:
+        caplog.clear()
+        web.get(address, headers=headers)
+        return [(record.name, record.levelname, bool(record.exc_info)) for record in caplog.records]
+
+    ours = [("config.problems", "INFO", False)]
+    for address in ("/api/raise/ours", "/api/nope", "/page/nope", "/page/problem", "/page/raise/suspicious"):
+        assert lines(address) == ours, address
+    assert lines("/page/fine", Host="evil.example") == ours
+    for address in ("/api/raise/bug", "/page/bug"):
+        found = lines(address)
+        assert [(name, level) for name, level, _ in found] == [("config.problems", "ERROR")]
+        assert "exc_info" in caplog.records[0].msg  # structlog's, until it is rendered
+
+
+@pytest.mark.parametrize("length", ["1048577", "9" * 30, "9" * 5000, "0" * 20 + "9" * 20])
+def test_length_above_the_limit_is_413_before_anything_is_read(web, length):
+    class Unread(BytesIO):
+        def read(self, *_size):
+            pytest.fail("read")
+
+    meta = {"CONTENT_LENGTH": length, "wsgi.input": Unread()}
+    for address in ("/api/nested", "/api/nope", "/webhook/nope"):
+        assert_problem(web.generic("POST", address, b"", "application/json", **meta), 413, "request_too_large")
+    assert web.generic("POST", "/page/fine", b"", "text/plain", **meta).status_code == 413
+
+
+@pytest.mark.parametrize("length", ["", "0", "1048576", "nonsense", "-1"])
+def test_any_other_length_is_for_the_view_to_judge(web, length):
+    assert web.generic("POST", "/page/fine", b"", "text/plain", CONTENT_LENGTH=length).status_code == 200
 
 
 # --- correlation ids ---

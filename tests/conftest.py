@@ -230,6 +230,8 @@ def process(transactional_db, request: pytest.FixtureRequest) -> Iterator[Callab
                 "config.wsgi:application",
                 "--bind",
                 f"127.0.0.1:{port}",
+                "--worker-class",
+                "config.gunicorn.Worker",
                 "--threads",
                 "4",
                 "--graceful-timeout",

@@ -4,7 +4,7 @@ from django.core.exceptions import RequestDataTooBig
 from django.db import DatabaseError
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
-from django.views.decorators.http import require_POST
+from rest_framework.exceptions import MethodNotAllowed
 
 from config import correlation
 from config.problems import problem_response
@@ -13,7 +13,6 @@ from connections.providers.plaid import webhooks as plaid_webhooks
 from connections.waking import wake
 from webhooks import inbox
 
-DRAIN_LIMIT = 8 * 1024 * 1024
 RETRY_AFTER_S = 30
 
 
@@ -40,11 +39,14 @@ def _task_for(receipt: inbox.Receipt) -> str:
 
 
 @csrf_exempt
-@require_POST
 def plaid(request: HttpRequest) -> HttpResponse:
     """200: it is in the database. 401: not Plaid's, and not kept. 413: too large. 503: cannot be verified or kept now."""
+    if request.method != "POST":
+        refused = problem_response(request, MethodNotAllowed(str(request.method)))
+        refused.headers["Allow"] = "POST"
+        return refused
     try:
-        raw = _body(request)
+        raw = request.body
         verified = plaid_webhooks.check_signature(request.headers, raw)
         event = plaid_webhooks.parse(raw)
         return KeptResponse(inbox.receive(raw=raw, headers=request.headers, verified=verified, event=event))
@@ -52,17 +54,6 @@ def plaid(request: HttpRequest) -> HttpResponse:
         return problem_response(request, error)
     except DatabaseError as error:
         return problem_response(request, _not_kept(error))
-
-
-def _body(request: HttpRequest) -> bytes:
-    """The raw bytes. Raises RequestDataTooBig, once the sender can read its answer: it may still be sending."""
-    try:
-        return request.body
-    except RequestDataTooBig:
-        left = DRAIN_LIMIT
-        while left > 0 and (chunk := request.read(min(left, 65_536))):
-            left -= len(chunk)
-        raise
 
 
 def _not_kept(error: DatabaseError) -> TemporaryError:

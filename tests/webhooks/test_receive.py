@@ -220,7 +220,9 @@ def test_oversize_body_is_refused(deliver, settings):
 
 @pytest.mark.parametrize("method", ["get", "put", "delete", "patch"])
 def test_only_post_is_answered(db, method):
-    assert getattr(Client(), method)("/webhook/plaid").status_code == 405
+    response = getattr(Client(), method)("/webhook/plaid")
+    assert (response.status_code, response.headers["Allow"]) == (405, "POST")
+    assert response.headers["Content-Type"] == "application/problem+json"
 
 
 @pytest.mark.parametrize("error", [DatabaseError, OperationalError])

@@ -190,8 +190,9 @@ class Start:
     def start_processes(self) -> None:
         host = f"[{settings.BIND_ADDRESS}]" if ":" in settings.BIND_ADDRESS else settings.BIND_ADDRESS
         web = [*PYTHON, "gunicorn", "config.wsgi:application", "--bind", f"{host}:{settings.PORT}"]
-        web += ["--worker-class", "gthread", "--workers", "2", "--threads", "4", "--graceful-timeout", "5"]
-        web += ["--preload", "--no-control-socket", "--log-level", "warning"]  # its workers share what is loaded
+        web += ["--worker-class", "config.gunicorn.Worker", "--workers", "2", "--threads", "4"]
+        web += ["--graceful-timeout", "5", "--no-control-socket", "--log-level", "warning"]
+        web += ["--preload"]  # its workers share what is loaded
         self.supervisor.child("web", web)
         self.supervisor.child("worker", [*WORKER, "-n", "worker@%h", "-Q", "sync", "-c", "2"], AS_ROOT_TOO)
         self.supervisor.child("beat", [*CELERY, "beat"])

@@ -129,7 +129,7 @@ class Worker(ThreadWorker):
         """A connection was made, or is used again: collect its next request."""
         early = conn.parser.unreader.take_buffered() if conn.parser else b""
         conn.sock.setblocking(False)
-        deadline = time.monotonic() + settings.WEB_READ_TIMEOUT_S
+        deadline = time.monotonic() + _patience_s()
         limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
         self._arriving[conn] = Arrival(self.cfg, conn.client, limit=limit, deadline=deadline)
         self.poller.register(conn.sock, EVENT_READ, partial(self._on_arriving, conn))
@@ -180,7 +180,7 @@ class Worker(ThreadWorker):
         req._expected_100_continue = False  # nobody waits for it any more
         if not conn.is_whole:
             req.force_close()
-        conn.sock.settimeout(settings.WEB_READ_TIMEOUT_S)  # for a client that does not take its answer
+        conn.sock.settimeout(_patience_s())  # for a client that does not take its answer
         try:
             return super().handle_request(req, conn)
         except TimeoutError:
@@ -257,6 +257,10 @@ class Worker(ThreadWorker):
         with contextlib.suppress(OSError):
             conn.sock.send(_timed_out(arrival.path))
         self._leave(conn)
+
+
+def _patience_s() -> float:
+    return max(1.0, settings.WEB_READ_TIMEOUT_S)  # 0 would be a socket that never waits, not even for its own buffers
 
 
 def _timed_out(path: str) -> bytes:

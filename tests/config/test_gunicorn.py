@@ -158,7 +158,7 @@ def say_and_stay(web: Process, text: bytes) -> bytes:
         return f"HTTP/1.1 {response.status} ".encode() + response.read()
 
 
-def test_chunks_have_the_same_limit_and_are_not_waited_for(web, process):
+def test_chunks_have_the_same_limit_and_are_not_waited_for(web):
     piece = b"10000\r\n" + b"x" * 65_536 + b"\r\n"
     with closing(dial(web)) as made:
         made.sendall(head("/api/v1/auth/token", "Transfer-Encoding: chunked") + 18 * piece)
@@ -191,6 +191,7 @@ def test_client_that_asks_first_is_told_to_go_on(web):
         (b"nonsense\r\n\r\n", 400),
         (b"GET /" + b"x" * 9000, 414),
         (b"GET / HTTP/1.1\r\nHost: a\r\nA: " + b"x" * 9000 + b"\r\n\r\n", 431),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", 400),
     ],
 )
@@ -210,6 +211,10 @@ def test_client_that_takes_no_answer_is_let_go(web):
         time.sleep(0.5)  # by now all of its threads wait for these
         assert healthy_after(web) < TIMEOUT_S + 2
         assert healthy_after(web) < 0.5
+
+
+def test_no_patience_at_all_is_a_second_of_it(process):
+    assert healthy_after(process("web", WEB_READ_TIMEOUT_S="0")) < 1
 
 
 def test_worker_that_ends_does_not_wait_for_stalled_clients(web):

@@ -244,6 +244,22 @@ PLAID_LANGUAGE = env.text("PLAID_LANGUAGE", "en")
 PLAID_COUNTRY_CODES = env.text("PLAID_COUNTRY_CODES", "US,CA,GB,DE,FR,ES,NL,IE").split(",")
 PLAID_DAYS_REQUESTED = env.integer("PLAID_DAYS_REQUESTED", 730, at_least=1)
 
+# Read and checked already, so that a malformed value is told at the first start; the parts that use them follow.
+QUICKBOOKS_CLIENT_ID = env.text("QUICKBOOKS_CLIENT_ID")
+QUICKBOOKS_CLIENT_SECRET = env.text("QUICKBOOKS_CLIENT_SECRET")
+QUICKBOOKS_WEBHOOK_VERIFIER = env.text("QUICKBOOKS_WEBHOOK_VERIFIER")
+QUICKBOOKS_PRODUCTION_URL = env.url("QUICKBOOKS_PRODUCTION_URL", "https://quickbooks.api.intuit.com")
+QUICKBOOKS_SANDBOX_URL = env.url("QUICKBOOKS_SANDBOX_URL", "https://sandbox-quickbooks.api.intuit.com")
+INTUIT_AUTHORIZE_URL = env.url("INTUIT_AUTHORIZE_URL", "https://appcenter.intuit.com/connect/oauth2")
+INTUIT_TOKEN_URL = env.url("INTUIT_TOKEN_URL", "https://oauth.platform.intuit.com/oauth2/v1/tokens/bearer")
+INTUIT_REVOKE_URL = env.url("INTUIT_REVOKE_URL", "https://developer.api.intuit.com/v2/oauth2/tokens/revoke")
+METRICS_TOKEN = env.text("METRICS_TOKEN")
+DIAGNOSTICS_BUCKET = env.text("DIAGNOSTICS_BUCKET")
+ALERT_URLS = [url.strip() for url in env.text("ALERT_URLS").split(",") if url.strip()]
+STAFF_OTP = env.choice("STAFF_OTP", "optional" if DEMO else "required", ("required", "optional"))
+ALLOW_PRIVATE_NETWORKS = env.networks("ALLOW_PRIVATE_NETWORKS")
+SIMULATOR_DATABASE_URL = env.url("SIMULATOR_DATABASE_URL", "", schemes=("postgres", "postgresql"))
+
 # --- API -------------------------------------------------------------------------------------------------------------
 THROTTLE_USER = env.integer("THROTTLE_USER", 0 if DEMO else 1200)  # requests a minute and user, 0 = off
 THROTTLE_LOGIN = env.integer("THROTTLE_LOGIN", 10)  # sign-ins a minute and address, 0 = off

@@ -8,45 +8,36 @@
 No database transaction is ever open across a provider call. docs/explanation/cursor-sync.md tells why each rule is there.
 """
 
-import json
 import random
 import time
-from dataclasses import asdict, astuple, dataclass, replace
+from dataclasses import replace
 from enum import StrEnum
 from uuid import UUID
 
 import structlog
 from django.conf import settings
-from django.db import InterfaceError, OperationalError, connection, transaction
-from django.utils import timezone
+from django.db import InterfaceError, OperationalError, transaction
 
 from config import correlation
-from config.logs import scrub
 from connections.errors import (
     CausewayError,
     CursorDisowned,
     LeaseLost,
     MutationDuringPagination,
-    NeedsReauth,
     PermanentError,
     RateLimited,
     TemporaryError,
 )
-from connections.ids import uuid7
 from connections.models import Connection, PlaidItem, PlaidItemAccount
 from connections.providers.base import SyncPage
 from connections.providers.plaid import records
 from connections.providers.plaid.client import PlaidClient
-from connections.services import lifecycle
 from connections.services.accounts import accounts_keep_past, accounts_lock
 from connections.services.plaid_exchange import details_fetch
 from sync import merge, staging
+from sync.claimed_run import Position, records_set_aside, run_end, run_fail, run_open, run_suspend
 from sync.leases import Claim, Renewal, claim, fence, renewed
 from sync.ledger import Ledger
-from sync.models import SyncFailure, SyncRun
-from sync.models.run import RunStatus
-from sync.poison import Poisoned
-from sync.services.runs import INCREMENTAL, parameters_hash
 
 log = structlog.get_logger(__name__)
 
@@ -63,45 +54,49 @@ class Outcome(StrEnum):
     LOST = "lost"  # another worker has taken over
 
 
-@dataclass(slots=True)
-class Position:
-    """Where a run stands: its staged pages, and the cursor after them."""
-
-    run_id: UUID
-    correlation_id: str
-    first_cursor: str
-    next_cursor: str
-    page_count: int
-    restarts: int
-    dirty_seq: int
-    source_id: str
-    is_resumed: bool
-
-
 def sync_item(item_id: UUID | str, *, deadline: float, is_large_queue: bool = False) -> Outcome:
     """Sync one Item if it is dirty, due and free. deadline: time.monotonic() at which to stop and let another task go on."""
     held = claim(item_id)
     if held is None:
         return Outcome.NOTHING
-    position = _open_run(held)
+    position = run_open(held)
     if position is None:
         return Outcome.LOST
     with correlation.bound(position.correlation_id or None), renewed(held) as renewal:
         try:
-            return _Sync(held, position, renewal, deadline=deadline, is_large_queue=is_large_queue).run()
+            return _settled(_Sync(held, position, renewal, deadline=deadline, is_large_queue=is_large_queue))
         except LeaseLost:
             log.warning("lease_lost", item=str(held.item_id), run=str(position.run_id))
             return Outcome.LOST
-        except RateLimited as wait:
-            return _suspend(held, position, wait)
-        except CausewayError as error:
-            return _fail(held, position, error)
-        except Exception as bug:
-            if _is_database_away(bug):
-                raise  # nothing can be written now; the lease runs out and another worker goes on
-            log.exception("sync_broke", item=str(held.item_id), run=str(position.run_id))
-            _fail(held, position, CausewayError(code="internal_error", operator_detail=f"{type(bug).__name__}: {bug}"))
-            raise
+
+
+def _settled(turn: "_Sync") -> Outcome:
+    """Run the turn; whatever goes wrong ends or suspends its run as the error's class says. Raises LeaseLost, and bugs."""
+    try:
+        return turn.run()
+    except LeaseLost:
+        raise
+    except RateLimited as wait:
+        run_suspend(turn.held, turn.position, wait)
+        return Outcome.WAITS
+    except CausewayError as error:
+        run_fail(turn.held, turn.position, error)
+        return Outcome.FAILED
+    except Exception as bug:
+        if _is_database_away(bug):
+            raise  # nothing can be written now; the lease runs out and another worker goes on
+        log.exception("sync_broke", item=str(turn.held.item_id), run=str(turn.position.run_id))
+        said = f"{type(bug).__name__}: {bug}"
+        run_fail(turn.held, turn.position, CausewayError(code="internal_error", operator_detail=said))
+        raise
+
+
+def _is_database_away(error: BaseException) -> bool:
+    """Refused, cut off or restarting, or a deadlock that a later try resolves: not a statement that fails for ever."""
+    if not isinstance(error, OperationalError | InterfaceError):
+        return False
+    state = getattr(error.__cause__, "sqlstate", None)
+    return state is None or state[:2] in ("08", "40", "57")
 
 
 class _Sync:
@@ -112,13 +107,13 @@ class _Sync:
     ) -> None:
         self.held, self.position, self.renewal = held, position, renewal
         self.deadline, self.is_large_queue = deadline, is_large_queue
-        self.access_token = held.access_token() if held.credential_id else ""
-        self.client = PlaidClient(held.environment, item_key=held.plaid_item_id)
         self.known_accounts: set[str] | None = None
 
     def run(self) -> Outcome:
-        if not self.access_token:
+        if not self.held.credential_id:
             raise PermanentError(code="connection_not_active", operator_detail="the connection has no access token")
+        self.access_token = self.held.access_token()
+        self.client = PlaidClient(self.held.environment, item_key=self.held.plaid_item_id)
         if self.position.is_resumed and not self._stage_is_whole():
             self._restart(self.held.cursor, is_restart=False)
         while True:
@@ -258,7 +253,7 @@ class _Sync:
                 accounts_lock(self.held.item_id)  # first of all locks, as everywhere
             if is_direct:
                 ledger.add(merge.merge_page(self.held, self.position.run_id, raw=raw))
-                ledger.add(_set_aside(self.held, self.position.run_id, poisoned))
+                ledger.add(records_set_aside(self.held, self.position.run_id, poisoned))
             elif is_staged:
                 ledger.add(self._merge_stage(final))
             if self.held.is_new_history:
@@ -267,7 +262,7 @@ class _Sync:
                 merge.carry_over_attachments(self.held)
             if ledger.created or ledger.updated or ledger.removed:
                 merge.resolve_arrived_failures(self.held, self.position.run_id)
-            _end_run(self.held, self.position, final, ledger)
+            run_end(self.held, self.position, final, ledger)
             self._move_cursor(final)
         log.info(
             "synced",
@@ -286,7 +281,7 @@ class _Sync:
             )
         for number in range(1, self.position.page_count + 1):
             ledger.add(merge.merge_staged(self.held, self.position.run_id, page=number))
-        ledger.add(_set_aside(self.held, self.position.run_id, staging.poisoned(self.position.run_id)))
+        ledger.add(records_set_aside(self.held, self.position.run_id, staging.poisoned(self.position.run_id)))
         if self.is_replay and final.is_history_complete:
             absent = merge.tombstone_absent(self.held, self.position.run_id)
             ledger.add(Ledger(fetched=absent, removed=absent))
@@ -316,184 +311,3 @@ class _Sync:
         is_large = self.is_large_queue or self.position.page_count >= settings.SYNC_LARGE_PAGES
         fence(self.held, "offered_until = NULL, is_large = %(is_large)s, ", {"is_large": is_large})
         return Outcome.CONTINUES
-
-
-# --- runs ---
-_OPEN = """
-    WITH mine AS (
-        SELECT id FROM connections_plaiditem WHERE id = %(item)s AND lease_token = %(token)s
-    ), waiting AS (
-        SELECT id, status FROM sync_syncrun
-        WHERE connection_id = %(connection)s AND entity = 'transactions' AND status IN ('running', 'queued')
-          AND EXISTS (SELECT FROM mine)
-        ORDER BY status = 'running' DESC, id LIMIT 1 FOR NO KEY UPDATE
-    ), taken AS (
-        UPDATE sync_syncrun r SET status = 'running', lease_token = %(token)s, started_at = coalesce(r.started_at, now()),
-            first_cursor = CASE WHEN w.status = 'running' THEN r.first_cursor ELSE %(cursor)s END,
-            next_cursor = CASE WHEN w.status = 'running' THEN r.next_cursor ELSE %(cursor)s END,
-            dirty_seq = CASE WHEN w.status = 'running' THEN r.dirty_seq ELSE %(dirty_seq)s END,
-            source_id = CASE WHEN w.status = 'running' THEN r.source_id ELSE %(source)s END
-        FROM waiting w WHERE r.id = w.id
-        RETURNING r.id, r.correlation_id, r.first_cursor, r.next_cursor, r.page_count, r.restarts, r.dirty_seq, r.source_id, w.status = 'running'
-    ), made AS (
-        INSERT INTO sync_syncrun (id, workspace_id, connection_id, entity, mode, trigger, parameters_hash, status, correlation_id,
-            created_at, started_at, lease_token, dirty_seq, source_id, first_cursor, next_cursor, page_count, restarts, records_fetched,
-            records_created, records_updated, records_unchanged, records_removed, records_skipped, records_parked, records_failed, errors)
-        SELECT %(id)s, %(workspace)s, %(connection)s, 'transactions', 'incremental', %(trigger)s, %(hash)s, 'running', %(correlation)s,
-            now(), now(), %(token)s, %(dirty_seq)s, %(source)s, %(cursor)s, %(cursor)s, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, '[]'
-        FROM mine WHERE NOT EXISTS (SELECT FROM waiting)
-        RETURNING id, correlation_id, first_cursor, next_cursor, page_count, restarts, dirty_seq, source_id, false
-    )
-    SELECT * FROM taken UNION ALL SELECT * FROM made
-"""
-
-
-def _open_run(held: Claim) -> Position | None:
-    """The run of this claim: one left running by a worker that stopped, else the one that waits, else a new one.
-
-    One statement. None: the claim was lost meanwhile.
-    """
-    with connection.cursor() as cursor:
-        cursor.execute(
-            _OPEN,
-            {
-                "id": uuid7(),
-                "item": held.item_id,
-                "connection": held.connection_id,
-                "workspace": held.workspace_id,
-                "token": held.token,
-                "cursor": held.cursor,
-                "dirty_seq": held.dirty_seq,
-                "source": held.plaid_item_id,
-                "trigger": held.trigger,
-                "hash": parameters_hash(INCREMENTAL),
-                "correlation": correlation.current() or correlation.accept(None),
-            },
-        )
-        row = cursor.fetchone()
-        return Position(*row) if row else None
-
-
-def _end_run(held: Claim, position: Position, final: SyncPage, ledger: Ledger) -> None:
-    """Write the ledger and clear the connection's troubles: one statement. A ledger that does not balance fails the run."""
-    errors = [_error_entry(CausewayError(code="record_rejected"))] if ledger.failed else []
-    if not ledger.is_balanced:
-        raise CausewayError(code="internal_error", operator_detail=f"the ledger does not balance: {astuple(ledger)}")
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"""
-            WITH healthy AS (UPDATE connections_connection SET {lifecycle.success_assignments()} WHERE id = %(connection)s)
-            UPDATE sync_syncrun SET status = %(status)s, finished_at = now(), lease_token = NULL, errors = %(errors)s,
-                records_fetched = %(fetched)s, records_created = %(created)s, records_updated = %(updated)s,
-                records_unchanged = %(unchanged)s, records_removed = %(removed)s, records_skipped = %(skipped)s,
-                records_parked = %(parked)s, records_failed = %(failed)s, page_count = %(pages)s, next_cursor = %(next_cursor)s
-            WHERE id = %(run)s AND lease_token = %(token)s
-            """,
-            {
-                "connection": held.connection_id,
-                "run": position.run_id,
-                "token": held.token,
-                "pages": max(position.page_count, 1),
-                "next_cursor": final.next_position,
-                "status": RunStatus.PARTIAL if ledger.failed else RunStatus.SUCCEEDED,
-                "errors": json.dumps(errors),
-                **asdict(ledger),
-            },
-        )
-        if cursor.rowcount != 1:
-            raise LeaseLost
-
-
-def _is_database_away(error: BaseException) -> bool:
-    """Refused, cut off or restarting, or a deadlock that a later try resolves: not a statement that fails for ever."""
-    if not isinstance(error, OperationalError | InterfaceError):
-        return False
-    state = getattr(error.__cause__, "sqlstate", None)
-    return state is None or state[:2] in ("08", "40", "57")
-
-
-def _error_entry(error: CausewayError) -> dict[str, str]:
-    """An element of a run's errors[]: the user's words, and the id by which an operator finds the rest."""
-    return {
-        "code": error.code,
-        "detail": error.detail,
-        "remediation": error.remediation,
-        "correlation_id": correlation.current(),
-    }
-
-
-def _set_aside(held: Claim, run_id: UUID, poisoned: list[Poisoned]) -> Ledger:
-    """One SyncFailure a record; a record that failed before is told again, not twice."""
-    for record in poisoned:
-        failure, is_new = SyncFailure.objects.get_or_create(
-            connection_id=held.connection_id,
-            entity="transactions",
-            external_id=record.external_id,
-            resolved_at=None,
-            defaults={
-                "workspace_id": held.workspace_id,
-                "run_id": run_id,
-                "reason": record.reason,
-                "payload": record.payload,
-            },
-        )
-        if not is_new:
-            failure.attempts, failure.run_id, failure.payload, failure.reason = (
-                failure.attempts + 1,
-                run_id,
-                record.payload,
-                record.reason,
-            )
-            failure.save(update_fields=["attempts", "run", "payload", "reason", "updated_at"])
-    return Ledger(fetched=len(poisoned), failed=len(poisoned))
-
-
-def _suspend(held: Claim, position: Position, wait: RateLimited) -> Outcome:
-    """The provider's rate is used up: keep run and stage, and let the dispatcher come back when it is free again."""
-    try:
-        with transaction.atomic():
-            locked = Connection.objects.select_for_update(no_key=True).get(pk=held.connection_id)
-            lifecycle.record_failure(locked, wait)
-            locked.save()
-            fence(held, "offered_until = NULL, ")
-    except LeaseLost:
-        return Outcome.LOST
-    log.info(
-        "sync_waits",
-        run=str(position.run_id),
-        until=locked.next_attempt_at.isoformat() if locked.next_attempt_at else None,
-    )
-    return Outcome.WAITS
-
-
-def _fail(held: Claim, position: Position, error: CausewayError) -> Outcome:
-    """End the run as failed, and the connection as the error's class says. The Item stays dirty: the work is not forgotten."""
-    try:
-        with transaction.atomic():
-            locked = Connection.objects.select_for_update(no_key=True).get(pk=held.connection_id)
-            lifecycle.record_failure(locked, error)
-            locked.save()
-            mine = SyncRun.objects.filter(pk=position.run_id, lease_token=held.token)
-            mine.update(
-                status=RunStatus.FAILED, finished_at=timezone.now(), lease_token=None, errors=[_error_entry(error)]
-            )
-            staging.clear(position.run_id)
-            fence(
-                held,
-                "offered_until = NULL, is_large = false, last_sync_error = %(error)s, "
-                "reauth_needed_at = CASE WHEN %(is_reauth)s THEN coalesce(reauth_needed_at, now()) ELSE reauth_needed_at END, ",
-                {
-                    "error": scrub(f"{error.code}: {error.operator_detail or error.detail}"),
-                    "is_reauth": isinstance(error, NeedsReauth),
-                },
-            )
-    except LeaseLost:
-        return Outcome.LOST
-    log.warning(
-        "sync_failed",
-        run=str(position.run_id),
-        code=error.code,
-        provider_code=error.provider_code,
-        operator_detail=error.operator_detail,
-    )
-    return Outcome.FAILED

@@ -10,6 +10,7 @@ from django.test.utils import CaptureQueriesContext
 from connections.models import Account, Connection, PlaidItem
 from connections.models.connection import Status
 from sync import engine, merge, staging
+from sync.claimed_run import run_open
 from sync.engine import Outcome
 from sync.leases import claim
 from sync.models import RunStatus, StagedPage, SyncFailure, SyncRun, Transaction
@@ -375,7 +376,7 @@ def test_an_expired_lease_is_taken_over_and_the_first_worker_changes_nothing(lin
     bank = link(transactions=1700)
     settings.LEASE_S = 0.2
     slow = claim(bank.item.pk)
-    position = engine._open_run(slow)
+    position = run_open(slow)
     page = engine.PlaidClient("sandbox", item_key="x").transactions_sync(slow.access_token(), "")
     staging.stage(slow, position.run_id, page_number=1, raw=page.raw, next_cursor=page.next_position, poisoned=[])
     time.sleep(0.3)

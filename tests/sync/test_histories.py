@@ -9,7 +9,7 @@ from django.db import connection as database
 
 from connections.models import Account, PlaidItem
 from connections.services.plaid_exchange import public_token_exchange, relink_completed
-from sync import engine
+from sync.claimed_run import run_open
 from sync.engine import Outcome
 from sync.leases import claim
 from sync.ledger import Ledger
@@ -186,7 +186,7 @@ def test_a_worker_that_lost_its_claim_before_it_began_takes_no_run(bank, setting
     time.sleep(0.2)
     settings.LEASE_S = 30
     assert bank.turn() == Outcome.SYNCED
-    assert engine._open_run(slow) is None
+    assert run_open(slow) is None
     assert SyncRun.objects.count() == 1
 
 

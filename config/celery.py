@@ -10,10 +10,10 @@ from celery.signals import (
     beat_init,
     before_task_publish,
     heartbeat_sent,
+    import_modules,
     setup_logging,
     task_postrun,
     task_prerun,
-    worker_init,
 )
 from django.conf import settings
 
@@ -69,7 +69,7 @@ def _drop_correlation_id(task_id: str = "", **_kwargs: Any) -> None:
         context.__exit__(None, None, None)
 
 
-@worker_init.connect
+@import_modules.connect  # the first that worker and beat alike do, before either asks for the database
 def _refuse_bad_configuration(**_kwargs: Any) -> None:
     from config.checks import refuse_bad_configuration
 

@@ -33,7 +33,7 @@ from connections.providers.base import SyncPage
 from connections.providers.plaid import records
 from connections.providers.plaid.client import PlaidClient
 from connections.services.accounts import accounts_keep_past, accounts_lock
-from connections.services.plaid_exchange import details_fetch
+from connections.services.plaid_items import details_fetch
 from sync import merge, staging
 from sync.claimed_run import Position, records_set_aside, run_end, run_fail, run_open, run_suspend
 from sync.leases import Claim, Renewal, claim, fence, renewed

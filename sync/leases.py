@@ -17,7 +17,7 @@ from django.db import Error, connection
 
 from connections import vault
 from connections.errors import LeaseLost
-from connections.services.plaid_exchange import ACCESS_TOKEN
+from connections.services.plaid_items import ACCESS_TOKEN
 
 log = structlog.get_logger(__name__)
 

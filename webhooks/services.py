@@ -27,7 +27,7 @@ from connections.providers.plaid.errors import classify_error
 from connections.providers.plaid.webhooks import parse
 from connections.services import lifecycle, plaid_links
 from connections.services.accounts import accounts_lock
-from connections.services.plaid_exchange import relink_completed
+from connections.services.plaid_items import relink_completed
 from connections.waking import wake
 from webhooks.inbox import ALWAYS, DISABLED, MARKS
 from webhooks.models import WebhookEvent

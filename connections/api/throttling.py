@@ -1,6 +1,7 @@
 """How often one person, or one address that signs in, may ask."""
 
 import ipaddress
+from abc import ABC, abstractmethod
 
 from django.conf import settings
 from rest_framework.throttling import BaseThrottle
@@ -8,16 +9,18 @@ from rest_framework.throttling import BaseThrottle
 from connections import budgets
 
 
-class _Throttle(BaseThrottle):
+class _Throttle(ABC, BaseThrottle):
     """Never fails because Redis does: see `connections.budgets`."""
 
     _wait: float | None = None
 
+    @abstractmethod
     def per_minute(self) -> int:
-        raise NotImplementedError
+        """0: not limited."""
 
+    @abstractmethod
     def key(self, request) -> tuple[str, str] | None:
-        raise NotImplementedError
+        """Whose budget; None: nobody's."""
 
     def allow_request(self, request, view) -> bool:
         key = self.key(request)

@@ -17,7 +17,8 @@ from connections.models import Connection, PlaidLink, User
 from connections.models.connection import Status
 from connections.providers.plaid import records
 from connections.providers.plaid.client import PlaidClient
-from connections.services.plaid_exchange import credential_of, public_token_exchange, relink_completed
+from connections.services.plaid_exchange import public_token_exchange
+from connections.services.plaid_items import credential_of, relink_completed
 
 log = structlog.get_logger(__name__)
 

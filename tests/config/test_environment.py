@@ -137,6 +137,25 @@ def test_up_starts_nothing_with_malformed_values_and_names_all_of_them(variables
     assert not (tmp_path / "home" / "embedded").exists()
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("celery", "-A", "config.celery", "beat"),
+        ("celery", "-A", "config.celery", "worker", "-Q", "sync"),
+        ("gunicorn", "config.wsgi:application", "--bind", "127.0.0.1:0"),
+    ],
+)
+def test_no_server_process_starts_without_a_key(command, tmp_path):
+    kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    environment = kept | {"CAUSEWAY_ENV": "test", "DEMO": "0", "CAUSEWAY_HOME": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-m", *command], env=environment, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode != 0
+    assert "ENCRYPTION_KEYS is not set" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_check_deploy_is_clean_with_an_https_public_url(tmp_path):
     done = manage(
         "check", "--deploy", "--fail-level", "WARNING", DEMO="0", SECRET_KEY="x1y2" * 16 + "?!", ENCRYPTION_KEYS=f"k1:{KEY}",

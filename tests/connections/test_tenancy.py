@@ -22,7 +22,7 @@ from connections.models import (
     PlaidLink,
     RetiredPlaidItem,
 )
-from connections.services.plaid_exchange import item_retire
+from connections.services.plaid_items import item_retire
 from diagnostics.models import ErrorEvent
 from sync.models import RunStatus, SyncRun, Trigger
 

@@ -445,7 +445,7 @@ def test_login_errors_ask_the_owner_and_a_repair_brings_it_back(bank):
     assert bank.run.errors[0]["remediation"]
     assert bank.sync() == Outcome.NOTHING
 
-    from connections.services.plaid_exchange import relink_completed
+    from connections.services.plaid_items import relink_completed
 
     bank.control("state", login_required=False)
     relink_completed(connection=bank.connection)

@@ -8,7 +8,8 @@ import pytest
 from django.db import connection as database
 
 from connections.models import Account, PlaidItem
-from connections.services.plaid_exchange import public_token_exchange, relink_completed
+from connections.services.plaid_exchange import public_token_exchange
+from connections.services.plaid_items import relink_completed
 from sync.claimed_run import run_open
 from sync.engine import Outcome
 from sync.leases import claim

@@ -100,7 +100,7 @@ def updates(bank, deliver):
 def woken(monkeypatch) -> list[str]:
     """The tasks that were woken, in order."""
     sent: list[str] = []
-    for place in ("webhooks.views", "webhooks.services", "connections.services.plaid_exchange"):
+    for place in ("webhooks.views", "webhooks.services", "connections.services.plaid_items"):
         monkeypatch.setattr(f"{place}.wake", sent.append)
     return sent
 

@@ -11,13 +11,8 @@ from connections.errors import Conflict, NeedsReauth, OutcomeUnknown, RateLimite
 from connections.models import Account, Connection, Credential, PlaidExchange, PlaidItem, RetiredPlaidItem
 from connections.models.connection import Status, Wait
 from connections.services import plaid_exchange
-from connections.services.plaid_exchange import (
-    credential_of,
-    details_fetch,
-    exchanges_sweep,
-    public_token_exchange,
-    relink_completed,
-)
+from connections.services.plaid_exchange import exchanges_sweep, public_token_exchange
+from connections.services.plaid_items import credential_of, details_fetch, relink_completed
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -75,7 +75,7 @@ def test_webhook_of_the_simulator_is_verified_and_kept(sender):
     assert (event.connection_id, event.environment, sender.bank.dirty_seq) == (sender.bank.connection_id, "sandbox", 4)
 
 
-@pytest.mark.parametrize("variant", ["signature", "body", "none", "unknown_kid", "missing"])
+@pytest.mark.parametrize("variant", ["signature", "body", "none", "hs256", "unknown_kid", "missing"])
 def test_forged_webhook_is_refused(sender, variant):
     assert sender.fire(fault={"kind": "forge", "variant": variant}) == [401]
     assert (WebhookEvent.objects.count(), sender.bank.dirty_seq) == (0, 3)

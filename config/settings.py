@@ -164,7 +164,9 @@ DATABASES: dict[str, dict[str, Any]] = {
         "CONN_HEALTH_CHECKS": True,
         "OPTIONS": {
             "connect_timeout": 5,
-            "application_name": f"causeway-{os.environ.get('CAUSEWAY_PROCESS', 'command')}",
+            # Who is connected, and which key it encrypts with: `rotate_keys` asks PostgreSQL for both.
+            "application_name": f"causeway-{os.environ.get('CAUSEWAY_PROCESS', 'command')}"
+            f" key {next(iter(ENCRYPTION_KEYS), '-')}",
         },
     },
     "owner": {**_owner, "ATOMIC_REQUESTS": False, "OPTIONS": {"connect_timeout": 5}},

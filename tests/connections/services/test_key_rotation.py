@@ -87,6 +87,22 @@ def test_a_dry_run_changes_nothing(newer):
     assert not Credential.objects.filter(key_id="newer").exists()
 
 
+def test_what_comes_in_under_another_key_meanwhile_is_told(newer, settings):
+    """A process that still has the old key first, and writes after each table was done."""
+    rounds = iter([None, None, None, PlaidLink, Credential])
+
+    def write(_rotation):
+        if model := next(rounds):
+            row = model.objects.first()
+            both, settings.ENCRYPTION_KEYS = settings.ENCRYPTION_KEYS, dict(reversed(settings.ENCRYPTION_KEYS.items()))
+            row.seal("access-sandbox-late")
+            settings.ENCRYPTION_KEYS = both
+            row.save()
+
+    assert keys_rotate(report=write).left == 1
+    assert (keys_rotate().left, Credential.objects.first().reveal()) == (0, "access-sandbox-late")
+
+
 def test_what_cannot_be_read_stays_and_is_told(secrets, settings):
     settings.ENCRYPTION_KEYS = {"newer": b"n" * 32}
     with pytest.raises(SystemExit, match="8 credentials could not be read"):

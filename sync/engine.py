@@ -10,13 +10,14 @@ No database transaction is ever open across a provider call. docs/explanation/cu
 
 import random
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from enum import StrEnum
 from uuid import UUID
 
 import structlog
 from django.conf import settings
-from django.db import InterfaceError, OperationalError, transaction
+from django.db import DataError, InterfaceError, OperationalError, transaction
 
 from config import correlation
 from connections.errors import (
@@ -38,6 +39,7 @@ from sync import merge, staging
 from sync.claimed_run import Position, records_set_aside, run_end, run_fail, run_open, run_suspend
 from sync.leases import Claim, Renewal, claim, fence, renewed
 from sync.ledger import Ledger
+from sync.poison import Poisoned
 
 log = structlog.get_logger(__name__)
 
@@ -209,16 +211,8 @@ class _Sync:
 
     def _stage(self, page: SyncPage) -> None:
         self._learn_accounts(page)
-        raw, poisoned = staging.without_poison(page.raw)
         number = self.position.page_count + 1
-        staging.stage(
-            self.held,
-            self.position.run_id,
-            page_number=number,
-            raw=raw,
-            next_cursor=page.next_position,
-            poisoned=poisoned,
-        )
+        staging.stage(self.held, self.position.run_id, page_number=number, raw=page.raw, next_cursor=page.next_position)
         self.position.page_count, self.position.next_cursor = number, page.next_position
 
     def _learn_accounts(self, page: SyncPage) -> None:
@@ -241,29 +235,17 @@ class _Sync:
 
     # --- applying ---
     def _apply(self, final: SyncPage, *, is_staged: bool) -> Outcome:
-        """Everything of this update, its ledger and the cursor in one transaction. final: the last page, or the only one."""
+        """Everything of this update, its ledger and the cursor, or nothing. final: the last page, or the only one."""
         is_direct = not is_staged and not final.is_empty
         if is_direct or self.held.is_details_due:
             self._learn_accounts(final)
-        raw, poisoned = staging.without_poison(final.raw) if is_direct else (b"", [])
         self.renewal.check()
-        with transaction.atomic():
-            ledger = Ledger()
-            if is_direct or is_staged:
-                accounts_lock(self.held.item_id)  # first of all locks, as everywhere
-            if is_direct:
-                ledger.add(merge.merge_page(self.held, self.position.run_id, raw=raw))
-                ledger.add(records_set_aside(self.held, self.position.run_id, poisoned))
-            elif is_staged:
-                ledger.add(self._merge_stage(final))
-            if self.held.is_new_history:
-                retired = merge.retire_former_item(self.held)
-                ledger.add(Ledger(fetched=retired, removed=retired))
-                merge.carry_over_attachments(self.held)
-            if ledger.created or ledger.updated or ledger.removed:
-                merge.resolve_arrived_failures(self.held, self.position.run_id)
-            run_end(self.held, self.position, final, ledger)
-            self._move_cursor(final)
+        if is_staged:
+            ledger = self._commit(final, lambda: self._merge_stage(final))
+        elif is_direct:
+            ledger = self._apply_directly(final)
+        else:
+            ledger = self._commit(final, None)
         log.info(
             "synced",
             run=str(self.position.run_id),
@@ -272,6 +254,35 @@ class _Sync:
             created=ledger.created,
         )
         return Outcome.SYNCED
+
+    def _apply_directly(self, final: SyncPage) -> Ledger:
+        try:
+            return self._commit(final, lambda: self._merge_page(final.raw, []))
+        except DataError:
+            sound, poisoned = staging.without_poison(final.raw)
+            return self._commit(final, lambda: self._merge_page(sound, poisoned))
+
+    @transaction.atomic
+    def _commit(self, final: SyncPage, merge_rows: Callable[[], Ledger] | None) -> Ledger:
+        """One transaction, the cursor last. merge_rows: None for an update without news, which costs two statements."""
+        ledger = Ledger()
+        if merge_rows:
+            accounts_lock(self.held.item_id)  # first of all locks, as everywhere
+            ledger.add(merge_rows())
+        if self.held.is_new_history:
+            retired = merge.retire_former_item(self.held)
+            ledger.add(Ledger(fetched=retired, removed=retired))
+            merge.carry_over_attachments(self.held)
+        if ledger.created or ledger.updated or ledger.removed:
+            merge.resolve_arrived_failures(self.held, self.position.run_id)
+        run_end(self.held, self.position, final, ledger)
+        self._move_cursor(final)
+        return ledger
+
+    def _merge_page(self, raw: bytes, poisoned: list[Poisoned]) -> Ledger:
+        ledger = merge.merge_page(self.held, self.position.run_id, raw=raw)
+        ledger.add(records_set_aside(self.held, self.position.run_id, poisoned))
+        return ledger
 
     def _merge_stage(self, final: SyncPage) -> Ledger:
         ledger = Ledger()

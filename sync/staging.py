@@ -16,11 +16,22 @@ from sync.leases import Claim
 from sync.merge import server_side_cursor
 
 
+def stage(held: Claim, run_id: UUID, *, page_number: int, raw: bytes, next_cursor: str) -> None:
+    """Keep one page and the position after it, or neither. Records that PostgreSQL cannot hold are kept beside it.
+
+    Raises LeaseLost, and TemporaryError for a page that nobody can read.
+    """
+    try:
+        _keep(held, run_id, page_number, raw, next_cursor, [])
+    except DataError:
+        sound, poisoned = without_poison(raw)
+        _keep(held, run_id, page_number, sound, next_cursor, poisoned)
+
+
 @transaction.atomic
-def stage(
-    held: Claim, run_id: UUID, *, page_number: int, raw: bytes, next_cursor: str, poisoned: list[poison.Poisoned]
+def _keep(
+    held: Claim, run_id: UUID, page_number: int, raw: bytes, next_cursor: str, poisoned: list[poison.Poisoned]
 ) -> None:
-    """Keep one page and the position after it, or neither. Raises LeaseLost, and DataError where jsonb refuses the page."""
     with server_side_cursor() as cursor:
         cursor.execute(
             """
@@ -91,20 +102,8 @@ def poisoned(run_id: UUID) -> list[poison.Poisoned]:
         return [poison.Poisoned(*row) for row in cursor.fetchall()]
 
 
-def storable(raw: bytes) -> bool:
-    """Whether PostgreSQL takes these bytes as jsonb, asked without leaving a trace."""
-    try:
-        with transaction.atomic(), server_side_cursor() as cursor:
-            cursor.execute("SELECT %s IS NOT NULL", [Jsonb(raw, dumps=lambda page: page)])
-    except DataError:
-        return False
-    return True
-
-
 def without_poison(raw: bytes) -> tuple[bytes, list[poison.Poisoned]]:
-    """The page with every record that jsonb refuses taken out, and those records. Nearly every page passes untouched."""
-    if not poison.is_suspect(raw) or storable(raw):
-        return raw, []
+    """A page that PostgreSQL has refused, with every record that jsonb refuses taken out, and those records."""
     try:
         return poison.extract(raw)
     except (ValueError, RecursionError) as error:

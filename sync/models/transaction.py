@@ -14,8 +14,9 @@ class Transaction(TenantModel):
     Written in sets by `sync.merge`; `note` and `user_category` are the user's own and no sync overwrites them.
     """
 
-    connection = models.ForeignKey(Connection, on_delete=models.CASCADE, related_name="transactions")
-    account = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="transactions")
+    # The indexes below begin with these two: every further one costs each row that arrives.
+    connection = models.ForeignKey(Connection, on_delete=models.CASCADE, related_name="transactions", db_index=False)
+    account = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="transactions", db_index=False)
     external_id = models.TextField()
     source_id = models.CharField(max_length=128, blank=True, help_text="Plaid's id of the Item that told it.")
     amount = NumericField(help_text="The source's sign: Plaid's positive is money out.")

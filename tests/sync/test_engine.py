@@ -378,14 +378,14 @@ def test_an_expired_lease_is_taken_over_and_the_first_worker_changes_nothing(lin
     slow = claim(bank.item.pk)
     position = run_open(slow)
     page = engine.PlaidClient("sandbox", item_key="x").transactions_sync(slow.access_token(), "")
-    staging.stage(slow, position.run_id, page_number=1, raw=page.raw, next_cursor=page.next_position, poisoned=[])
+    staging.stage(slow, position.run_id, page_number=1, raw=page.raw, next_cursor=page.next_position)
     time.sleep(0.3)
     settings.LEASE_S = 30
     assert bank.turn() == Outcome.SYNCED
     assert bank.run.pk == position.run_id
     bank.assert_equal_to_source()
     with pytest.raises(engine.LeaseLost):
-        staging.stage(slow, position.run_id, page_number=2, raw=page.raw, next_cursor="x", poisoned=[])
+        staging.stage(slow, position.run_id, page_number=2, raw=page.raw, next_cursor="x")
     before = PlaidItem.objects.values().get(pk=bank.item.pk)
     with pytest.raises(engine.LeaseLost):
         engine.fence(slow, "cursor = 'stale', ")

@@ -88,7 +88,9 @@ def test_whatever_comes_postgresql_takes_what_is_left(db, records):
         kept, found = staging.without_poison(raw)
     except TemporaryError:
         pytest.fail("a page of small records can always be read")
-    assert staging.storable(kept)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT %s::text::jsonb IS NOT NULL", [kept.decode()])
+        assert cursor.fetchone() == (True,)
     assert len(found) <= len(records)
     for record in found:
         with connection.cursor() as cursor:

@@ -36,8 +36,10 @@ def _every(task: str, seconds: float, *, expires_s: float) -> dict:
 app.conf.beat_schedule = {
     "dispatch": _every("sync.tasks.dispatch", settings.TICK_S, expires_s=max(settings.TICK_S * 5, 10)),
     "webhooks": _every("webhooks.tasks.sweep", settings.TICK_S, expires_s=max(settings.TICK_S * 5, 10)),
+    "events": _every("connections.tasks.events_dispatch", settings.TICK_S, expires_s=max(settings.TICK_S * 5, 10)),
     "poll-links": _every("sync.tasks.poll_links", settings.LINK_POLL_S, expires_s=10),
     "housekeeping": _every("sync.tasks.housekeeping", settings.HOUSEKEEPING_S, expires_s=60),
+    "purge-events": _every("connections.tasks.events_purge", 3600, expires_s=3600),
     "purge-errors": _every("diagnostics.tasks.error_events_purge", 3600, expires_s=3600),
 }
 

@@ -89,6 +89,11 @@ WEBHOOK = {
     "ignored": State("Ignored", _GREY, "do_not_disturb_on"),
     "failed": State("Failed", _RED, "cancel", needs_person=True),
 }
+EVENT = {
+    "waiting": State("Waiting", _BLUE, "radio_button_unchecked"),
+    "told": State("Told", _GREEN, "check_circle"),
+    "parked": State("Parked", _RED, "cancel", needs_person=True),
+}
 ERROR = {
     "ours": State("Ours to mend", _RED, "bug_report", needs_person=True),
     "theirs": State("The caller's", _GREY, "person"),

@@ -1,6 +1,7 @@
 """Model fields that Django does not bring."""
 
 from django.db import models
+from django.db.models import F
 
 
 class NumericField(models.DecimalField):
@@ -17,3 +18,10 @@ class NumericField(models.DecimalField):
 
     def db_type(self, connection) -> str:
         return "numeric"
+
+
+class CounterField(models.BigIntegerField):
+    """A number that only statements of their own move: saving a row that was read earlier leaves it where it is."""
+
+    def pre_save(self, model_instance, add):
+        return super().pre_save(model_instance, add) if add else F(self.attname)

@@ -1,5 +1,8 @@
 """What a person may see of connections: the visibility rule lives here and nowhere else."""
 
+from dataclasses import dataclass
+
+from django.db import connection as database
 from django.db.models import Q, QuerySet
 
 from connections.models import Account, Connection, Membership, Role, User
@@ -48,3 +51,23 @@ def memberships_of(user: User) -> QuerySet[Membership]:
 def connections_listed_to(membership: Membership) -> QuerySet[Connection]:
     """`connections_visible_to` for lists: one query, without the banks' logos, which weigh more than all the rest."""
     return connections_visible_to(membership).defer("plaid_item__institution_logo")
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxLag:
+    """How far the telling of events is behind. oldest_age_s: of the oldest event that somebody still waits for, 0 without."""
+
+    waiting: int
+    oldest_age_s: float
+    parked: int
+
+
+def outbox_lag() -> OutboxLag:
+    """For metrics, readiness and the console: one query over what waits and what is parked, not over what was told."""
+    with database.cursor() as cursor:
+        cursor.execute("""
+            SELECT count(*), coalesce(extract(epoch FROM clock_timestamp() - min(occurred_at)), 0)::float,
+                (SELECT count(*) FROM connections_domainevent WHERE parked_at IS NOT NULL)
+            FROM connections_domainevent WHERE dispatched_at IS NULL
+        """)
+        return OutboxLag(*cursor.fetchone())

@@ -10,8 +10,8 @@ from django.utils import timezone
 
 from config import console
 from config.admin import oldest_id
-from config.states import CONNECTION, ERROR, EXCHANGE, FAILED_RECORD, OVERALL, RUN, WEBHOOK, State, state
-from connections.models import Connection, PlaidExchange
+from config.states import CONNECTION, ERROR, EVENT, EXCHANGE, FAILED_RECORD, OVERALL, RUN, WEBHOOK, State, state
+from connections.models import Connection, DomainEvent, PlaidExchange
 from connections.models.connection import Status
 from connections.states import connection_state, late, next_step
 from diagnostics.models import ErrorEvent
@@ -97,6 +97,10 @@ def _home(request: HttpRequest) -> Home:
         count = _capped(ErrorEvent.objects.filter(pk__gte=since, status__gte=500))
         url = console.to_list("diagnostics.errorevent", kind="ours", since="24h")
         _need(home, count, ERROR["ours"], url, "Errors of ours in 24 hours", "Open one and read its stack.")
+    if console.may_view(request, "connections.domainevent"):
+        count = _capped(DomainEvent.objects.filter(parked_at__isnull=False))
+        url = console.to_list("connections.domainevent", state="parked")
+        _need(home, count, EVENT["parked"], url, "Parked events", "See which handler failed, and retry them.")
     home.is_empty = not (home.groups or home.attention)
     if home.attention:
         home.verdict, home.sentence = (

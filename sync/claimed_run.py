@@ -14,6 +14,7 @@ from django.utils import timezone
 from config import correlation
 from config.logs import scrub
 from connections.errors import CausewayError, LeaseLost, NeedsReauth, RateLimited
+from connections.events import EventType, event_record, event_sql, event_values
 from connections.ids import uuid7
 from connections.models import Connection
 from connections.providers.base import SyncPage
@@ -100,14 +101,26 @@ def run_open(held: Claim) -> Position | None:
 
 
 def run_end(held: Claim, position: Position, final: SyncPage, ledger: Ledger) -> None:
-    """Write the ledger and clear the connection's troubles: one statement. A ledger that does not balance fails the run."""
+    """Write the ledger, clear the connection's troubles, tell of news or recovery: one statement.
+
+    A ledger that does not balance fails the run.
+    """
     errors = [_error_entry(CausewayError(code="record_rejected"))] if ledger.failed else []
     if not ledger.is_balanced:
         raise CausewayError(code="internal_error", operator_detail=f"the ledger does not balance: {astuple(ledger)}")
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
-            WITH healthy AS (UPDATE connections_connection SET {lifecycle.success_assignments()} WHERE id = %(connection)s)
+            WITH before AS (
+                SELECT id AS before_id, {lifecycle.recovering()} OR failure_count > 0 AS is_recovery
+                FROM connections_connection WHERE id = %(connection)s FOR NO KEY UPDATE
+            ), healthy AS (
+                UPDATE connections_connection SET {lifecycle.success_assignments()},
+                    event_seq = event_seq + (%(is_news)s OR is_recovery)::int
+                FROM before WHERE id = before_id RETURNING id, workspace_id, event_seq, is_recovery
+            ), news AS (
+                SELECT * FROM healthy WHERE %(is_news)s OR is_recovery
+            ), told AS ({event_sql("news", payload="%(event_payload)s::jsonb || jsonb_build_object('recovered', is_recovery)")})
             UPDATE sync_syncrun SET status = %(status)s, finished_at = now(), lease_token = NULL, errors = %(errors)s,
                 records_fetched = %(fetched)s, records_created = %(created)s, records_updated = %(updated)s,
                 records_unchanged = %(unchanged)s, records_removed = %(removed)s, records_skipped = %(skipped)s,
@@ -118,6 +131,8 @@ def run_end(held: Claim, position: Position, final: SyncPage, ledger: Ledger) ->
                 "connection": held.connection_id,
                 "run": position.run_id,
                 "token": held.token,
+                "is_news": ledger.has_news,
+                **event_values(EventType.SYNC_SUCCEEDED, {"run_id": position.run_id, **asdict(ledger)}),
                 "pages": max(position.page_count, 1),
                 "next_cursor": final.next_position,
                 "status": RunStatus.PARTIAL if ledger.failed else RunStatus.SUCCEEDED,
@@ -194,6 +209,13 @@ def run_fail(held: Claim, position: Position, error: CausewayError) -> None:
         mine = SyncRun.objects.filter(pk=position.run_id, lease_token=held.token)
         mine.update(status=RunStatus.FAILED, finished_at=timezone.now(), lease_token=None, errors=[_error_entry(error)])
         staging.clear(position.run_id)
+        told = {
+            "run_id": position.run_id,
+            "code": error.code,
+            "status": locked.status,
+            "failures": locked.failure_count,
+        }
+        event_record(EventType.SYNC_FAILED, connection_id=locked.pk, payload=told)
         fence(
             held,
             "offered_until = NULL, is_large = false, last_sync_error = %(error)s, "

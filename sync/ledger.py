@@ -26,3 +26,8 @@ class Ledger:
             self.fetched
             == self.created + self.updated + self.unchanged + self.removed + self.skipped + self.parked + self.failed
         )
+
+    @property
+    def has_news(self) -> bool:
+        """Whether anything is different from before, or could not be kept."""
+        return bool(self.created or self.updated or self.removed or self.failed)

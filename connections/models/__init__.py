@@ -1,6 +1,7 @@
 from connections.models.account import Account, PlaidItemAccount
 from connections.models.connection import Connection
 from connections.models.credential import Credential
+from connections.models.event import DomainEvent, EventDelivery
 from connections.models.plaid_item import PlaidItem
 from connections.models.plaid_link import PlaidExchange, PlaidLink
 from connections.models.retired_item import RetiredPlaidItem
@@ -11,6 +12,8 @@ __all__ = [
     "Account",
     "Connection",
     "Credential",
+    "DomainEvent",
+    "EventDelivery",
     "Membership",
     "PlaidExchange",
     "PlaidItem",

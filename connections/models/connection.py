@@ -4,6 +4,7 @@ from django.conf import settings
 from django.db import models
 from django.db.models import Q
 
+from connections.fields import CounterField
 from connections.tenancy import TenantModel
 
 
@@ -63,7 +64,7 @@ class Connection(TenantModel):
     error_detail = models.TextField(blank=True, help_text="For operators; scrubbed.")
     error_correlation_id = models.CharField(max_length=128, blank=True)
     error_at = models.DateTimeField(null=True, blank=True)
-    event_seq = models.BigIntegerField(default=0)
+    event_seq = CounterField(default=0, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
 

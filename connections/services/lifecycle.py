@@ -11,6 +11,7 @@ from django.utils import timezone
 from config import correlation
 from config.logs import scrub
 from connections.errors import CausewayError, Conflict, Misconfigured, NeedsReauth, PermanentError, RateLimited
+from connections.events import EventType, event_record
 from connections.models import Connection
 from connections.models.connection import Status, Wait
 
@@ -57,11 +58,25 @@ TRANSITIONS: dict[Event, tuple[tuple[Status, ...], Status]] = {
 }
 
 
+# Where a connection arrives, and what is told of it.
+_TOLD = {
+    Status.ACTIVE: EventType.CONNECTION_ACTIVATED,
+    Status.NEEDS_REAUTH: EventType.REAUTH_REQUIRED,
+    Status.DISCONNECTED: EventType.CONNECTION_DISCONNECTED,
+}
+
+
 def apply(connection: Connection, event: Event, *, reason: str = "") -> bool:
-    """Move the connection (locked by the caller, not saved here) where the table says. False: the event changes nothing."""
+    """Move the connection (locked by the caller, not saved here) where the table says. False: the event changes nothing.
+
+    Writes the domain event of it, so a stored connection is moved in a transaction.
+    """
     sources, target = TRANSITIONS[event]
     if connection.status not in sources:
         return False
+    if target in _TOLD and not connection._state.adding:
+        told = {"was": connection.status, "reason": reason[:300], "code": connection.error_code}
+        event_record(_TOLD[target], connection_id=connection.pk, payload=told)
     log.info(
         "connection_status",
         connection=str(connection.pk),
@@ -78,14 +93,18 @@ def success_assignments() -> str:
 
     SQL, because it is part of the one statement that ends a run; the transition comes from the table above.
     """
-    sources, target = TRANSITIONS[Event.RECOVERED]
-    recovering = ", ".join(f"'{status.value}'" for status in sources)
+    target = TRANSITIONS[Event.RECOVERED][1]
     return (
-        f"status = CASE WHEN status IN ({recovering}) THEN '{target.value}' ELSE status END, "
-        f"status_reason = CASE WHEN status IN ({recovering}) THEN '' ELSE status_reason END, "
+        f"status = CASE WHEN {recovering()} THEN '{target.value}' ELSE status END, "
+        f"status_reason = CASE WHEN {recovering()} THEN '' ELSE status_reason END, "
         "last_sync_at = now(), updated_at = now(), failure_count = 0, next_attempt_at = NULL, wait_reason = '', "
         "error_code = '', error_detail = '', error_correlation_id = '', error_at = NULL"
     )
+
+
+def recovering() -> str:
+    """The condition, in SQL, that a sync which goes through makes this connection active again."""
+    return "status IN (" + ", ".join(f"'{status.value}'" for status in TRANSITIONS[Event.RECOVERED][0]) + ")"
 
 
 def record_failure(connection: Connection, error: CausewayError) -> None:

@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from config import correlation
 from connections.errors import CausewayError, Conflict, OutcomeUnknown, RequestError
+from connections.events import EventType, event_record
 from connections.models import (
     Account,
     Connection,
@@ -268,6 +269,7 @@ def _connect(exchange_id: UUID, *, access_token: str, item_id: str) -> Connectio
     if exchange.status == PlaidExchange.Status.COMPLETED and exchange.connection:
         return exchange.connection  # somebody else finished it
     connection = _connection_for(exchange, item_id)
+    is_new = connection is None
     if connection is None:
         connection = _new_connection(exchange, item_id)
     elif connection.status in _CLOSED:
@@ -289,6 +291,10 @@ def _connect(exchange_id: UUID, *, access_token: str, item_id: str) -> Connectio
     exchange.error_code, exchange.next_attempt_at = "", None
     exchange.forget()
     exchange.save()
+    if is_new:
+        told = {"provider": connection.provider, "environment": connection.environment}
+        event_record(EventType.CONNECTION_CREATED, connection_id=connection.pk, payload=told)
+        event_record(EventType.CONNECTION_ACTIVATED, connection_id=connection.pk, payload={"was": ""})
     wake("sync.tasks.dispatch")
     return connection
 

@@ -13,9 +13,9 @@ from connections.models import Membership, Role, User, Workspace
 from connections.services.tokens import token_issue
 
 OPERATIONS = "Operations"
-# What console staff act on, besides looking: connections (refresh, pause, resume, rename), failed records (resolve) and
-# access tokens (revoke). People, roles and schedules stay with superusers.
-OPERATED = ("change_connection", "change_syncfailure", "change_accesstoken")
+# What console staff act on, besides looking: connections (refresh, pause, resume, rename), failed records (resolve),
+# parked events (retry) and access tokens (revoke). People, roles and schedules stay with superusers.
+OPERATED = ("change_connection", "change_syncfailure", "change_domainevent", "change_accesstoken")
 
 
 @dataclass(frozen=True, slots=True)

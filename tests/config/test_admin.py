@@ -22,7 +22,16 @@ from tests.e2e import rows
 
 pytestmark = pytest.mark.django_db
 OURS = ("connections", "sync", "webhooks", "diagnostics")
-GROWING = ("Transaction", "SyncRun", "SyncFailure", "WebhookEvent", "ErrorEvent", "PlaidLink", "PlaidExchange")
+GROWING = (
+    "Transaction",
+    "SyncRun",
+    "SyncFailure",
+    "WebhookEvent",
+    "ErrorEvent",
+    "PlaidLink",
+    "PlaidExchange",
+    "DomainEvent",
+)
 MOST_QUERIES = 16  # session, user, permissions, count, rows; a page's related rows; never one a row
 FOREIGN = re.compile(r"""(?:src|href|action)=["']\s*(?:https?:)?//([^/"']+)""")
 

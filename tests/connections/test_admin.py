@@ -157,3 +157,14 @@ def page_of(client: Client, row) -> str:
     return client.get(
         reverse(f"admin:{row._meta.app_label}_{row._meta.model_name}_change", args=[row.pk])
     ).content.decode()
+
+
+def test_a_parked_event_is_retried_from_its_page_and_by_operators_only(console, bob, alice, workspace):
+    event = rows.event(rows.connection(workspace, alice.user))
+    page = console.get(reverse("admin:connections_domainevent_change", args=[event.pk])).content.decode()
+    assert "parked after 8 failed: KeyError: &lt;b&gt;" in page
+    do(console, event, "retry")
+    event.refresh_from_db()
+    assert (event.dispatched_at, event.parked_at, event.attempts) == (None, None, 0)
+    bob.user.groups.clear()
+    assert do(console, event, "retry").status_code == 403

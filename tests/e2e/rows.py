@@ -11,6 +11,8 @@ from connections.models import (
     Account,
     Connection,
     Credential,
+    DomainEvent,
+    EventDelivery,
     PlaidExchange,
     PlaidItem,
     PlaidItemAccount,
@@ -183,6 +185,25 @@ def error(of: Connection, user: User, *, status: int = 500) -> ErrorEvent:
     )
 
 
+def event(of: Connection) -> DomainEvent:
+    """Parked, since its one handler never took it."""
+    now, sequence = timezone.now(), DomainEvent.objects.filter(line=of.pk).count() + 1
+    made = DomainEvent.objects.create(
+        workspace_id=of.workspace_id,
+        connection=of,
+        line=of.pk,
+        sequence=sequence,
+        type="SyncFailed",
+        payload={"code": "provider_error"},
+        dispatched_at=now,
+        parked_at=now,
+        attempts=8,
+    )
+    failed = {"attempts": 8, "last_error": "KeyError: <b>'run'</b>", "parked_at": now}
+    EventDelivery.objects.create(workspace_id=of.workspace_id, event=made, handler="alerts", **failed)
+    return made
+
+
 def everything(workspace: Workspace, owner: User, *, connections: int = 5, each: int = 3) -> list[Connection]:
     """`connections` banks in various states, each with `each` runs, failures, transactions, webhooks and errors."""
     made = []
@@ -228,6 +249,7 @@ def everything(workspace: Workspace, owner: User, *, connections: int = 5, each:
             institution_name=row.name,
             status="completed",
         )
+        event(row)
         retired = RetiredPlaidItem(workspace=workspace, connection=row, environment="sandbox", item_id=f"old-{number}")
         retired.seal(SECRET)
         retired.save()

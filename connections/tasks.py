@@ -1,0 +1,25 @@
+"""Wake-up calls for the outbox. Each task may be delivered twice, late, or never: the rows decide what happens."""
+
+import time
+
+import structlog
+from celery import shared_task
+
+from connections.services import event_dispatch
+
+log = structlog.get_logger(__name__)
+
+DISPATCH_S = 30
+
+
+@shared_task(ignore_result=True)
+def events_dispatch() -> None:
+    """Hand over what is due, until nothing is or the time is up. An idle tick is one query."""
+    event_dispatch.events_dispatch(deadline=time.monotonic() + DISPATCH_S)
+
+
+@shared_task(ignore_result=True)
+def events_purge() -> None:
+    """Forget events that everybody has and that are old enough."""
+    if count := event_dispatch.events_purge():
+        log.info("events_purged", count=count)

@@ -6,7 +6,7 @@ LOCKS := requirements.txt tests/requirements.txt
 LINT := CAUSEWAY_ENV=test DEMO=1 CAUSEWAY_HOME=.causeway/lint PYTHONWARNINGS=ignore
 UV_COMPILE := $(PY) -m uv pip compile --quiet --universal --no-header --generate-hashes --python-version 3.11 $(UPGRADE)
 
-.PHONY: help run test test-long lint reference lock .venv .venv-with-tests
+.PHONY: help run test test-long benchmark lint reference lock .venv .venv-with-tests
 
 help: ## this list
 	@sed -n 's/^\([a-z][a-z-]*\):.*## /  make \1\t/p' Makefile
@@ -20,6 +20,9 @@ test: .venv-with-tests ## run the tests; ARGS="..." goes to pytest, and leaves t
 
 test-long: .venv-with-tests ## run the long chaos and property tests
 	@set -e; eval "$$(sh tests/browser.sh)"; exec $(PY) -m pytest -n 2 -m long -o faulthandler_timeout=3600 --durations=10 $(ARGS)
+
+benchmark: .venv-with-tests ## measure NAME=plaid_sync (a file in benchmarks/); ARGS="..." goes to it
+	@exec $(PY) -m benchmarks.$(NAME) $(ARGS)
 
 lint: .venv-with-tests ## style, types, import direction, and generated files
 	$(PY) -m ruff check .

@@ -1,6 +1,6 @@
 """Syncs that bring nothing: what a connection costs on the many days on which its bank has no news.
 
-    python -m benchmarks.plaid_noop [--connections 1000]
+    make benchmark NAME=plaid_noop [ARGS="--connections 1000"]
 
 Counted for each sync: provider calls (in the simulator's log), statements, rows written by table (PostgreSQL's own
 statistics), and CPU of the worker and of its database session. Beside it the same call to the provider with four

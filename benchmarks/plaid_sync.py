@@ -1,6 +1,6 @@
 """A bank's whole history through the engine, beside the fastest plain code that does less.
 
-    python -m benchmarks.plaid_sync [--rows 100000] [--long 1000000] [--rounds 3]
+    make benchmark NAME=plaid_sync [ARGS="--rows 100000 --long 1000000 --rounds 3"]
 
 The limit: fetch a page, parse its envelope, merge it into the same table in one set-based statement, commit, next. It
 has no claim, no stage, no restart, no poison check, no ledger; a loop that breaks leaves half of an update behind. The

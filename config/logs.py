@@ -42,6 +42,11 @@ def scrub(value: Any, *, name: str = "") -> Any:
     return value
 
 
+def scrub_bytes(raw: bytes) -> bytes:
+    """The bytes, whatever they are, without what looks like a secret."""
+    return _SECRET_VALUE.sub(HIDDEN, raw.decode("latin-1")).encode("latin-1")
+
+
 def _with_correlation(_logger: Any, _method: str, event: EventDict) -> EventDict:
     if correlation_id := correlation.current():
         event["correlation_id"] = correlation_id

@@ -228,6 +228,7 @@ EVENT_BACKOFF_S = env.seconds("EVENT_BACKOFF_S", 5)  # the first wait after a ha
 EVENT_ATTEMPTS = env.integer("EVENT_ATTEMPTS", 8, at_least=1)  # so often an event is tried, then parked
 EVENT_DAYS = env.integer("EVENT_DAYS", 30, at_least=1)  # how long events that everybody has are kept
 PLAID_POLL_S = env.seconds("PLAID_POLL_S", 60 if DEMO else 24 * 3600)  # the longest an active Item goes unlooked at
+WEBHOOK_RETENTION_DAYS = env.integer("WEBHOOK_RETENTION_DAYS", 30, at_least=1)
 HOUSEKEEPING_S = env.seconds("HOUSEKEEPING_S", 15)
 LINK_POLL_S = env.seconds("LINK_POLL_S", 2)  # how often an open Hosted Link session is asked for its result
 PLAID_SYNC_PER_ITEM_MINUTE = env.integer("PLAID_SYNC_PER_ITEM_MINUTE", 50, at_least=1)
@@ -299,6 +300,7 @@ SPECTACULAR_SETTINGS = {
         "ConnectionStatus": "connections.models.connection.Status",
         "AccountStatus": "connections.models.account.Account.Status",
         "RunStatus": "sync.models.run.RunStatus",
+        "WebhookStatus": "webhooks.models.WebhookEvent.Status",
     },
 }
 

@@ -14,10 +14,10 @@ REMATCH_FOR = timedelta(minutes=15)  # news of an Item may overtake the exchange
 
 
 class WebhookEvent(models.Model):
-    """One distinct message of a provider, verified, and what became of it.
+    """One delivery of a provider's, verified, and what became of it.
 
-    Providers repeat themselves, and identical bytes can be true news. So a message has one row (`dedupe_key`): while
-    that is unprocessed a repetition only counts, afterwards it opens the row again (`webhooks.inbox`).
+    Providers give webhooks no id, and identical bytes can be true news. So a row is the digest of the body together
+    with the moment at which it was signed (`dedupe_key`); the same once more only counts (`webhooks.inbox`).
     """
 
     class Status(models.TextChoices):
@@ -46,12 +46,15 @@ class WebhookEvent(models.Model):
     item_id = models.CharField(
         max_length=128, blank=True, db_index=True, help_text="Whatever the provider calls the connection."
     )
+    link_digest = models.CharField(
+        max_length=64, blank=True, editable=False, help_text="SHA-256 of the link token that it names."
+    )
     headers = models.JSONField(default=dict, help_text="How it came and how it was verified.")
     payload = models.JSONField(
         null=True, blank=True, help_text="The message without its secrets; null where it is not a JSON object."
     )
     body = models.BinaryField(
-        editable=False, help_text="The bytes as they came. Tokens may be among them: never shown."
+        editable=False, help_text="The bytes as they came; without its tokens, where there were any."
     )
     status = models.CharField(max_length=16, choices=Status, default=Status.RECEIVED)
     deliveries = models.PositiveIntegerField(default=1)
@@ -59,13 +62,14 @@ class WebhookEvent(models.Model):
         default=False, help_text="The Item was marked dirty, where that was due, as the message came in."
     )
     attempts = models.PositiveIntegerField(default=0)
+    replays = models.PositiveIntegerField(default=0)
     next_attempt_at = models.DateTimeField(
         help_text="Not processed before this; while somebody processes it, the end of their lease."
     )
     lease_token = models.UUIDField(null=True, blank=True, editable=False)
-    error = models.TextField(blank=True, help_text="Why it was ignored or failed; scrubbed.")
-    first_received_at = models.DateTimeField()
-    received_at = models.DateTimeField(help_text="The delivery that is being, or was last, processed.")
+    note = models.TextField(blank=True, help_text="What was done, or why nothing was; scrubbed.")
+    received_at = models.DateTimeField()
+    last_received_at = models.DateTimeField(help_text="When it last came again.")
     processed_at = models.DateTimeField(null=True, blank=True)
     correlation_id = models.CharField(max_length=128, blank=True)
 
@@ -74,7 +78,9 @@ class WebhookEvent(models.Model):
             # The sweep's question touches only the rows that wait.
             models.Index(fields=["next_attempt_at"], condition=Q(status="received"), name="webhook_unprocessed"),
             models.Index(fields=["workspace", "-id"], name="webhook_by_workspace"),
-            models.Index(fields=["connection", "-received_at"], name="webhook_by_connection"),
+            models.Index(fields=["connection", "-id"], name="webhook_by_connection"),
+            # Those of a span, for replays and the retention.
+            models.Index(fields=["received_at"], name="webhook_by_age"),
         ]
 
     def __str__(self) -> str:
@@ -84,3 +90,20 @@ class WebhookEvent(models.Model):
     def may_still_match(self) -> bool:
         """Whether the Item that it speaks of may yet turn up."""
         return timezone.now() - self.received_at < REMATCH_FOR
+
+
+class WebhookRefusal(models.Model):
+    """How many webhooks were refused in an hour: counted, not kept. A provider that is refused too often stops sending."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    provider = models.CharField(max_length=20, choices=Provider)
+    hour = models.DateTimeField(help_text="Its beginning.")
+    count = models.PositiveIntegerField(default=1)
+    last_reason = models.CharField(max_length=200, help_text="Which check refused the last of them.")
+    last_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["provider", "hour"], name="refusals_of_an_hour")]
+
+    def __str__(self) -> str:
+        return f"{self.count} of {self.provider}"

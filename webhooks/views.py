@@ -9,9 +9,11 @@ from rest_framework.exceptions import MethodNotAllowed
 from config import correlation
 from config.problems import problem_response
 from connections.errors import CausewayError, TemporaryError
+from connections.models.connection import Provider
 from connections.providers.plaid import webhooks as plaid_webhooks
 from connections.waking import wake
 from webhooks import inbox
+from webhooks.services import refusals
 
 RETRY_AFTER_S = 30
 
@@ -20,7 +22,7 @@ class KeptResponse(JsonResponse):
     """200 for a webhook that is in the database. Whoever does the work is woken once the answer is on its way."""
 
     def __init__(self, receipt: inbox.Receipt) -> None:
-        super().__init__({"id": str(receipt.event_id), "status": "received" if receipt.is_news else "duplicate"})
+        super().__init__({"id": str(receipt.event_id), "status": "received" if receipt.is_new else "duplicate"})
         self._task = _task_for(receipt)
         self._correlation_id = correlation.current()
 
@@ -35,7 +37,7 @@ class KeptResponse(JsonResponse):
 def _task_for(receipt: inbox.Receipt) -> str:
     if receipt.is_dirty:
         return "sync.tasks.dispatch"
-    return "webhooks.tasks.sweep" if receipt.is_news and receipt.is_waiting else ""
+    return "webhooks.tasks.sweep" if receipt.is_new and receipt.is_waiting else ""
 
 
 @csrf_exempt
@@ -50,6 +52,9 @@ def plaid(request: HttpRequest) -> HttpResponse:
         verified = plaid_webhooks.check_signature(request.headers, raw)
         event = plaid_webhooks.parse(raw)
         return KeptResponse(inbox.receive(raw=raw, headers=request.headers, verified=verified, event=event))
+    except plaid_webhooks.UnverifiedWebhook as error:
+        refusals.refusal_count(provider=Provider.PLAID, reason=error.operator_detail)
+        return problem_response(request, error)
     except (CausewayError, RequestDataTooBig) as error:
         return problem_response(request, error)
     except DatabaseError as error:

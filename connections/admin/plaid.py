@@ -65,8 +65,12 @@ class PlaidItemAdmin(ReadOnlyAdmin):
                 "fields": (
                     "last_synced_at_exact",
                     "last_webhook_at_exact",
+                    "webhook_confirmed_at_exact",
                     "details_at_exact",
+                    "account_selection_at_exact",
+                    "recurring_changed_at_exact",
                     "reauth_needed_at_exact",
+                    "repaired_at_exact",
                     "consent_expires_at_exact",
                     "cleanup_notified_at_exact",
                     "removed_at_exact",

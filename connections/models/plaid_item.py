@@ -41,8 +41,25 @@ class PlaidItem(TenantModel):
     )
     last_synced_at = models.DateTimeField(null=True, blank=True)
     reauth_needed_at = models.DateTimeField(null=True, blank=True)
+    repaired_at = models.DateTimeField(
+        null=True,
+        blank=True,
+        help_text="Its login was last repaired then: what was told before does not count any more.",
+    )
     last_sync_error = models.TextField(blank=True)
     last_webhook_at = models.DateTimeField(null=True, blank=True)
+    webhook_url = models.CharField(max_length=500, blank=True, help_text="Where Plaid says that it sends webhooks.")
+    webhook_confirmed_at = models.DateTimeField(
+        null=True, blank=True, help_text="Plaid acknowledged that address by a webhook that arrived."
+    )
+    account_selection_at = models.DateTimeField(
+        null=True,
+        blank=True,
+        help_text="Since then the bank has other accounts to choose from; repairing the login through Link shows them.",
+    )
+    recurring_changed_at = models.DateTimeField(
+        null=True, blank=True, help_text="Plaid's recurring streams changed then; null: what was read is current."
+    )
     consent_expires_at = models.DateTimeField(null=True, blank=True)
     cleanup_notified_at = models.DateTimeField(null=True, blank=True)
     removed_at = models.DateTimeField(null=True, blank=True)

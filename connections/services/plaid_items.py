@@ -1,5 +1,7 @@
 """A bank login after it was linked: its token, its repair or re-link, and what the bank says of it."""
 
+from datetime import datetime
+
 import structlog
 from django.db import transaction
 from django.db.models import F
@@ -36,17 +38,18 @@ def item_relink(connection: Connection, *, item_id: str) -> None:
     item = PlaidItem.objects.select_for_update(no_key=True).get(connection=connection)
     if item.item_id != item_id:
         if item.removed_at is None:
-            item_retire(connection, item_id=item.item_id, access_token=_readable_token(connection))
+            item_retire(connection, item_id=item.item_id, access_token=readable_token(connection))
         item.item_id, item.cursor, item.history_complete, item.is_new_history = (item_id, "", False, True)
         item.lease_token = item.lease_expires_at = None  # whoever reads the old Item loses its claim
     item.reauth_needed_at, item.last_sync_error, item.removed_at, item.offered_until = (None, "", None, None)
-    item.details_at = item.consent_expires_at = None
+    item.details_at = item.consent_expires_at = item.account_selection_at = None
+    item.repaired_at = timezone.now()
     item.dirty_seq = F("dirty_seq") + 1
     item.save()
     _repaired(connection)
 
 
-def _readable_token(connection: Connection) -> str:
+def readable_token(connection: Connection) -> str:
     """The connection's access token; "" where it is gone or cannot be decrypted."""
     try:
         return credential_of(connection).reveal()
@@ -72,15 +75,21 @@ def item_retire(connection: Connection, *, item_id: str, access_token: str) -> N
 
 
 @transaction.atomic
-def relink_completed(*, connection: Connection) -> None:
-    """The person has repaired the login in update mode: token, Item and cursor are unchanged, a sync shows whether it works."""
+def relink_completed(*, connection: Connection, repaired_at: datetime | None = None) -> None:
+    """The login is repaired: token, Item and cursor are unchanged, a sync shows whether it works.
+
+    repaired_at: when, where it was repaired elsewhere and we were told. Else the person was at Link's update mode just
+    now, where they could also choose their accounts.
+    """
     connection = Connection.objects.select_for_update(no_key=True).get(pk=connection.pk)
     PlaidItem.objects.filter(connection=connection).update(
+        account_selection_at=F("account_selection_at") if repaired_at else None,
         dirty_seq=F("dirty_seq") + 1,
         reauth_needed_at=None,
         offered_until=None,
         details_at=None,
         consent_expires_at=None,
+        repaired_at=repaired_at or timezone.now(),
     )
     _repaired(connection)
     wake("sync.tasks.dispatch")

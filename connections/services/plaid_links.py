@@ -118,13 +118,10 @@ def links_due(*, limit: int = 50) -> list[UUID]:
     return list(due.order_by("next_poll_at").values_list("pk", flat=True)[:limit])
 
 
-def link_hint(*, link_token: str) -> bool:
-    """A webhook says that this session finished: look now. False: we do not know the token."""
-    return bool(
-        PlaidLink.objects.filter(digest=digest(link_token), status=PlaidLink.Status.OPEN).update(
-            next_poll_at=timezone.now()
-        )
-    )
+def link_hint(*, digest: str) -> bool:
+    """A webhook says that the session with this token digest finished: look now. False: none of ours is open."""
+    is_open = PlaidLink.objects.filter(digest=digest, status=PlaidLink.Status.OPEN)
+    return bool(is_open.update(next_poll_at=timezone.now()))
 
 
 def link_poll(link_id: UUID) -> None:

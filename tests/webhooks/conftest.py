@@ -100,7 +100,13 @@ def updates(bank, deliver):
 def woken(monkeypatch) -> list[str]:
     """The tasks that were woken, in order."""
     sent: list[str] = []
-    for place in ("webhooks.views", "webhooks.services", "connections.services.plaid_items"):
+    for place in (
+        "webhooks.views",
+        "webhooks.services.plaid",
+        "webhooks.services.replays",
+        "connections.services.plaid_items",
+        "connections.services.plaid_news",
+    ):
         monkeypatch.setattr(f"{place}.wake", sent.append)
     return sent
 

@@ -19,8 +19,9 @@ from config.processes import wait_until
 from config.roles import dsn_of
 from connections.providers.plaid.webhooks import Verified, parse
 from tests.webhooks.conftest import SECRET, UPDATES, link
-from webhooks import inbox, services, tasks
+from webhooks import inbox, tasks
 from webhooks.models import WebhookEvent
+from webhooks.services import process as services
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -167,7 +168,7 @@ def in_threads(count: int, work) -> list:
 def test_identical_webhooks_at_once_are_one_event(alice):
     bank = link(alice)
     receipts = in_threads(8, lambda number: receive(UPDATES | {"item_id": bank.item_id}))
-    assert (sum(receipt.is_news for receipt in receipts), WebhookEvent.objects.get().deliveries) == (1, 8)
+    assert (sum(receipt.is_new for receipt in receipts), WebhookEvent.objects.get().deliveries) == (1, 8)
     tasks.sweep()
     assert bank.dirty_seq > 3
     assert WebhookEvent.objects.get().status == "processed"
@@ -193,7 +194,7 @@ def test_locked_item_is_not_waited_for_and_marked_later(alice):
         receipt = receive(UPDATES | {"item_id": bank.item_id})
         assert time.monotonic() - started < 1
         holder.rollback()
-    assert (receipt.is_news, receipt.is_dirty, bank.dirty_seq) == (True, False, 3)
+    assert (receipt.is_new, receipt.is_dirty, bank.dirty_seq) == (True, False, 3)
     tasks.sweep()
     assert (bank.dirty_seq, bank.connection.wait_reason) == (4, "")
 

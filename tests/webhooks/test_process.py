@@ -1,6 +1,5 @@
 """What becomes of a kept webhook."""
 
-import json
 import uuid
 from datetime import timedelta
 
@@ -9,12 +8,15 @@ from django.db import connection as database
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from connections.models import Account, PlaidItemAccount, PlaidLink
+from connections.models import Account, PlaidItemAccount, PlaidLink, RetiredPlaidItem
 from connections.models.connection import Status
+from connections.services.plaid_items import item_retire
 from connections.services.plaid_links import digest
 from tests.webhooks.conftest import UPDATES, link
-from webhooks import services, tasks
+from webhooks import tasks
 from webhooks.models import WebhookEvent
+from webhooks.services import plaid
+from webhooks.services import process as services
 
 pytestmark = pytest.mark.django_db
 
@@ -40,13 +42,33 @@ def bank_error(code: str, kind: str = "ITEM_ERROR") -> dict:
 
 # --- TRANSACTIONS ---
 @pytest.mark.parametrize(
-    "code", ["SYNC_UPDATES_AVAILABLE", "INITIAL_UPDATE", "RECURRING_TRANSACTIONS_UPDATE", "TRANSACTIONS_REMOVED"]
+    "code, status, dirty_seq",
+    [
+        ("SYNC_UPDATES_AVAILABLE", "processed", 4),
+        ("INITIAL_UPDATE", "ignored", 3),
+        ("TRANSACTIONS_REMOVED", "ignored", 3),
+        ("RECURRING_TRANSACTIONS_UPDATE", "processed", 3),
+    ],
 )
-def test_transactions_are_processed_without_a_second_mark(bank, processed, code):
+def test_transactions_are_processed_without_a_second_mark(bank, processed, code, status, dirty_seq):
     event = processed(code, "TRANSACTIONS")
-    assert (event.status, event.error, event.attempts) == ("processed", "", 1)
+    assert (event.status, event.attempts, bank.dirty_seq) == (status, 1, dirty_seq)
     assert event.processed_at >= event.received_at
-    assert bank.dirty_seq == (4 if code == "SYNC_UPDATES_AVAILABLE" else 3)
+
+
+def test_changed_streams_are_noted_until_somebody_reads_them(bank, processed):
+    first = processed("RECURRING_TRANSACTIONS_UPDATE", "TRANSACTIONS", number=1)
+    assert bank.item.recurring_changed_at == first.received_at
+    second = processed("RECURRING_TRANSACTIONS_UPDATE", "TRANSACTIONS", number=2)
+    assert bank.item.recurring_changed_at == second.received_at > first.received_at
+
+
+def test_older_news_of_streams_does_not_undo_newer(bank, updates, woken):
+    updates(webhook_code="RECURRING_TRANSACTIONS_UPDATE")
+    newer = timezone.now() + timedelta(minutes=1)
+    bank.change(recurring_changed_at=newer)
+    tasks.sweep()
+    assert bank.item.recurring_changed_at == newer
 
 
 def test_what_could_not_be_marked_at_receipt_is_marked_now(bank, updates, woken):
@@ -81,9 +103,9 @@ def test_event_waits_for_its_item_and_finds_it(alice, deliver, woken):
     WebhookEvent.objects.update(next_attempt_at=timezone.now())
     tasks.sweep()
     event = WebhookEvent.objects.get()
-    assert (event.status, event.error, event.connection_id, event.workspace_id) == (
+    assert (event.status, event.note, event.connection_id, event.workspace_id) == (
         "processed",
-        "",
+        "A sync is due.",
         later.connection_id,
         alice.workspace.pk,
     )
@@ -102,14 +124,14 @@ def test_event_without_an_item_is_ignored_after_a_quarter_of_an_hour(deliver, wo
     WebhookEvent.objects.update(received_at=timezone.now() - timedelta(minutes=16))
     tasks.sweep()
     event = WebhookEvent.objects.get()
-    assert (event.status, event.error) == ("ignored", "No connection has this Item.")
+    assert (event.status, event.note) == ("ignored", "No connection has this Item.")
 
 
 def test_event_that_names_no_item_is_ignored(deliver, woken):
     deliver(b"whatever")
     tasks.sweep()
     event = WebhookEvent.objects.get()
-    assert (event.status, event.error) == ("ignored", "It names no Item.")
+    assert (event.status, event.note) == ("ignored", "It names no Item.")
 
 
 def test_other_environments_item_does_not_match(bank, deliver, woken):
@@ -133,7 +155,7 @@ def test_webhooks_switched_off_meanwhile(bank, updates, woken, alice):
 def test_disconnected_connection_is_left_alone(bank, processed, fields):
     bank.change(**fields)
     event = processed("LOGIN_REPAIRED")
-    assert (event.status, event.error, bank.dirty_seq) == ("ignored", "The connection is disconnected.", 3)
+    assert (event.status, event.note, bank.dirty_seq) == ("ignored", "The connection is disconnected.", 3)
 
 
 @pytest.mark.parametrize("kind, code", [("ITEM", "SOMETHING_NEW"), ("HOLDINGS", "DEFAULT_UPDATE"), ("", "")])
@@ -141,9 +163,22 @@ def test_unknown_kind_is_ignored(bank, processed, kind, code):
     assert processed(code, kind).status == "ignored"
 
 
-def test_what_is_only_noted(bank, processed):
-    code = "WEBHOOK_UPDATE_ACKNOWLEDGED"
-    assert (processed(code).status, bank.dirty_seq, bank.connection.status) == ("processed", 3, "active")
+def test_acknowledged_address_is_proved_to_work(bank, processed):
+    event = processed("WEBHOOK_UPDATE_ACKNOWLEDGED", new_webhook_url="https://causeway.example/webhook/plaid")
+    assert (event.status, bank.dirty_seq, bank.connection.status) == ("processed", 3, "active")
+    assert bank.item.webhook_url == "https://causeway.example/webhook/plaid"
+    assert bank.item.webhook_confirmed_at == event.received_at
+
+
+def test_address_that_plaid_reports_an_error_for_is_not_confirmed(bank, processed):
+    processed("WEBHOOK_UPDATE_ACKNOWLEDGED", new_webhook_url="https://x.example", error=bank_error("X"))
+    assert bank.item.webhook_confirmed_at is None
+
+
+@pytest.mark.parametrize("code", ["NEW_ACCOUNTS_AVAILABLE", "USER_ACCOUNT_REVOKED"])
+def test_other_accounts_are_offered_by_the_next_repair(bank, processed, code):
+    event = processed(code)
+    assert bank.item.account_selection_at == event.received_at
 
 
 @pytest.mark.parametrize("code", ["NEW_ACCOUNTS_AVAILABLE", "USER_ACCOUNT_REVOKED", "LOGIN_REPAIRED"])
@@ -151,6 +186,13 @@ def test_news_of_accounts_has_them_read_again(bank, processed, code):
     bank.change(details_at=timezone.now())
     assert processed(code).status == "processed"
     assert (bank.item.details_at, bank.dirty_seq) == (None, 4)
+
+
+def test_news_of_before_the_last_choice_offers_none(bank, updates, woken):
+    updates(webhook_type="ITEM", webhook_code="NEW_ACCOUNTS_AVAILABLE")
+    bank.change(repaired_at=timezone.now())
+    tasks.sweep()
+    assert bank.item.account_selection_at is None
 
 
 @pytest.mark.parametrize("account_id", [None, 7, [], "a\0", "x" * 300])
@@ -170,17 +212,14 @@ def test_a_revoked_account_is_locked_before_its_connection(bank, processed, owne
     """Who writes accounts holds them first and then wants the connection; here it must be the same way round."""
     with owner_connection.transaction():
         owner_connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"accounts:{bank.item.pk}"])
-        with CaptureQueriesContext(database) as seen, database.execute_wrapper(impatient):
+        with CaptureQueriesContext(database) as seen:
             event = processed("USER_ACCOUNT_REVOKED", account_id="gone")
-        assert event.status == "received"  # it waits for its turn
+        assert (event.status, event.note) == ("received", "Its accounts are being written right now.")
     locks = [query["sql"] for query in seen.captured_queries if '"connections_connection"' in query["sql"]]
     assert not any("FOR NO KEY UPDATE" in sql for sql in locks)
-
-
-def impatient(execute, sql, params, many, context):
-    if "pg_advisory_xact_lock" in str(sql):
-        execute("SET LOCAL lock_timeout = '200ms'", None, False, context)
-    return execute(sql, params, many, context)
+    WebhookEvent.objects.update(next_attempt_at=timezone.now())
+    tasks.sweep()
+    assert WebhookEvent.objects.get().status == "processed"
 
 
 # --- ITEM ---
@@ -205,12 +244,17 @@ def test_second_login_error_keeps_the_moment_of_the_first(bank, processed):
 
 
 def test_permanent_error_fails_the_connection(bank, processed):
+    processed("ERROR", error=bank_error("ITEM_NOT_SUPPORTED"))
+    connection = bank.connection
+    assert (connection.status, connection.error_code) == ("failed", "bank_not_supported")
+    assert (bank.item.reauth_needed_at, bank.item.removed_at) == (None, None)
+
+
+def test_item_that_plaid_does_not_know_any_more_is_done_with(bank, processed):
     processed("ERROR", error=bank_error("ITEM_NOT_FOUND"))
-    assert (bank.connection.status, bank.connection.error_code, bank.item.reauth_needed_at) == (
-        "failed",
-        "bank_revoked",
-        None,
-    )
+    assert (bank.connection.status, bank.connection.error_code) == ("failed", "bank_revoked")
+    assert bank.item.removed_at
+    assert RetiredPlaidItem.objects.get().item_id == bank.item_id
 
 
 @pytest.mark.parametrize(
@@ -219,7 +263,7 @@ def test_permanent_error_fails_the_connection(bank, processed):
 def test_other_errors_are_left_to_the_next_sync(bank, processed, error):
     event = processed("ERROR", error=error)
     assert (event.status, bank.connection.status, bank.dirty_seq) == ("processed", "active", 4)
-    assert "left to the next sync" in event.error
+    assert "left to the next sync" in event.note
 
 
 def test_error_that_a_later_sync_has_disproved_changes_nothing(bank, deliver, woken):
@@ -233,7 +277,38 @@ def test_error_that_a_later_sync_has_disproved_changes_nothing(bank, deliver, wo
     )
     bank.change(last_sync_at=timezone.now())
     tasks.sweep()
-    assert (bank.connection.status, WebhookEvent.objects.get().error) == ("active", "A sync went through since.")
+    assert (bank.connection.status, WebhookEvent.objects.get().note) == ("active", "A sync went through since.")
+
+
+def test_error_of_before_a_repair_changes_nothing(bank, updates, woken):
+    updates(webhook_type="ITEM", webhook_code="ERROR", error=bank_error("ITEM_LOGIN_REQUIRED"))
+    bank.change(repaired_at=timezone.now())
+    tasks.sweep()
+    assert (bank.connection.status, WebhookEvent.objects.get().note) == ("active", "The login was repaired since.")
+
+
+def test_the_same_trouble_told_twice_counts_once(bank, updates, woken):
+    for number in range(2):
+        updates(webhook_type="ITEM", webhook_code="ERROR", error=bank_error("ITEM_NOT_SUPPORTED"), number=number)
+    tasks.sweep()
+    assert bank.connection.failure_count == 1
+    notes = set(WebhookEvent.objects.values_list("note", flat=True))
+    assert notes == {"The connection has failed.", "This was known already."}
+
+
+def test_repair_that_overtook_the_error_leaves_the_bank_working(bank, updates, woken):
+    error = updates(webhook_type="ITEM", webhook_code="ERROR", error=bank_error("ITEM_LOGIN_REQUIRED"))
+    repaired = updates(webhook_type="ITEM", webhook_code="LOGIN_REPAIRED")
+    tasks.process(str(repaired.pk))
+    tasks.process(str(error.pk))
+    assert (bank.connection.status, bank.item.reauth_needed_at) == ("active", None)
+
+
+def test_repair_of_long_before_the_next_trouble_changes_nothing(bank, updates, woken):
+    event = updates(webhook_type="ITEM", webhook_code="LOGIN_REPAIRED")
+    bank.change(status=Status.NEEDS_REAUTH, reauth_needed_at=event.received_at + timedelta(hours=1))
+    tasks.sweep()
+    assert bank.connection.status == "needs_reauth"
 
 
 def test_repaired_login_is_tried_at_once(bank, processed, woken):
@@ -248,9 +323,38 @@ def test_repaired_login_is_tried_at_once(bank, processed, woken):
     assert "sync.tasks.dispatch" in woken
 
 
-def test_revoked_permission_fails_the_connection(bank, processed):
+def test_revoked_permission_ends_syncs_and_has_the_item_removed(bank, processed):
+    later = timezone.now() + timedelta(hours=1)
+    bank.change(lease_token=uuid.uuid4(), lease_expires_at=later, consent_expires_at=later, reauth_due_at=later)
     processed("USER_PERMISSION_REVOKED")
-    assert (bank.connection.status, bank.connection.error_code) == ("failed", "bank_revoked")
+    connection, item, retired = bank.connection, bank.item, RetiredPlaidItem.objects.get()
+    assert (connection.status, connection.error_code, connection.reauth_due_at) == ("failed", "bank_revoked", None)
+    assert (connection.next_attempt_at, connection.wait_reason) == (None, "")
+    assert item.removed_at
+    assert (item.lease_token, item.consent_expires_at) == (None, None)  # a worker that reads it loses its claim
+    assert (retired.item_id, retired.connection_id) == (bank.item_id, connection.pk)
+
+
+def test_revoked_permission_told_twice_retires_one_item(bank, updates, woken):
+    for number in range(2):
+        updates(webhook_type="ITEM", webhook_code="USER_PERMISSION_REVOKED", number=number)
+    tasks.sweep()
+    assert RetiredPlaidItem.objects.count() == 1
+
+
+def test_revoked_permission_of_before_a_new_link_changes_nothing(bank, updates, woken):
+    updates(webhook_type="ITEM", webhook_code="USER_PERMISSION_REVOKED")
+    bank.change(repaired_at=timezone.now())
+    tasks.sweep()
+    assert (bank.connection.status, bank.item.removed_at) == ("active", None)
+
+
+def test_news_of_an_item_that_was_replaced_does_not_wait_for_it(bank, deliver, woken):
+    item_retire(bank.connection, item_id="former", access_token="")
+    deliver(UPDATES | {"item_id": "former"})
+    tasks.sweep()
+    event = WebhookEvent.objects.get()
+    assert (event.status, event.note) == ("ignored", "The Item was replaced by another one.")
 
 
 @pytest.mark.parametrize(
@@ -264,6 +368,13 @@ def test_end_of_a_consent_is_shown(bank, processed, code, field, given, expected
     assert processed(code, **{field: given}).status == "processed"
     assert bank.connection.reauth_due_at.isoformat() == bank.item.consent_expires_at.isoformat() == expected
     assert bank.connection.status == "active"
+
+
+def test_end_of_a_consent_of_before_a_repair_changes_nothing(bank, updates, woken):
+    updates(webhook_type="ITEM", webhook_code="PENDING_DISCONNECT")
+    bank.change(repaired_at=timezone.now())
+    tasks.sweep()
+    assert bank.connection.reauth_due_at is None
 
 
 @pytest.mark.parametrize("given", [None, 7, "soon", "2027-99-99T00:00:00Z"])
@@ -314,26 +425,13 @@ def test_finished_session_is_looked_at_now(session, deliver, woken):
     assert woken == ["webhooks.tasks.sweep", "sync.tasks.poll_links"]
 
 
-@pytest.mark.parametrize("token", ["link-sandbox-1", "link-sandbox-unknown"])
-@pytest.mark.parametrize("code", ["SESSION_FINISHED", "EVENTS"])
-def test_tokens_of_link_are_forgotten_once_nobody_needs_them(session, deliver, token, code):
-    event = finished(deliver, code=code, token=token)
-    assert event.status in ("processed", "ignored")
-    assert b"sandbox-" not in bytes(event.body)
-    assert json.loads(bytes(event.body)) == event.payload
-
-
-def test_session_that_finished_and_is_told_again_stays_processed(session, deliver):
+def test_session_that_is_told_again_is_looked_at_again(session, deliver, woken):
     finished(deliver)
-    assert finished(deliver).status == "processed"
-
-
-def test_tokens_of_link_are_forgotten_where_processing_gives_up(session, deliver, monkeypatch):
-    monkeypatch.setattr("webhooks.services.MAX_ATTEMPTS", 1)
-    monkeypatch.setattr("webhooks.services._link_finished", lambda event: 1 / 0)
-    event = finished(deliver)
-    assert event.status == "failed"
-    assert b"sandbox-" not in bytes(event.body)
+    PlaidLink.objects.update(next_poll_at=timezone.now() + timedelta(hours=1))
+    WebhookEvent.objects.update(status="received", next_attempt_at=timezone.now())
+    tasks.sweep()
+    session.refresh_from_db()
+    assert session.next_poll_at <= timezone.now()
 
 
 def test_session_that_ended_already_wakes_nobody(session, deliver, woken):
@@ -393,7 +491,7 @@ def test_failing_event_backs_off_and_is_given_up_in_the_end(bank, updates, deliv
     def broken(*_args):
         raise ValueError("access-sandbox-1 is not a number")
 
-    monkeypatch.setattr(services, "_transactions", broken)
+    monkeypatch.setitem(plaid._HANDLERS, ("TRANSACTIONS", "SYNC_UPDATES_AVAILABLE"), broken)
     updates()
     ended = link_other_event(deliver)
     for attempt in range(1, services.MAX_ATTEMPTS + 1):
@@ -401,7 +499,7 @@ def test_failing_event_backs_off_and_is_given_up_in_the_end(bank, updates, deliv
         event = WebhookEvent.objects.get(event_type="TRANSACTIONS")
         assert event.attempts == attempt
         WebhookEvent.objects.filter(pk=event.pk).update(next_attempt_at=timezone.now())
-    assert (event.status, event.error) == ("failed", "ValueError: [hidden] is not a number")
+    assert (event.status, event.note) == ("failed", "ValueError: [hidden] is not a number")
     assert event.processed_at
     assert WebhookEvent.objects.get(pk=ended).status == "ignored"  # the others went on
 

@@ -1,18 +1,22 @@
 """POST /webhook/plaid: what is answered, and what is in the database by then."""
 
 import json
-from datetime import timedelta
+import time
+from datetime import UTC, datetime, timedelta
 
 import pytest
-from django.db import DatabaseError, OperationalError, connection
+from django.db import DatabaseError, OperationalError, connection, transaction
+from django.db.models import Sum
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from connections.providers.plaid.webhooks import Verified
 from diagnostics.models import ErrorEvent
 from tests.webhooks.conftest import UPDATES, ended, link
 from webhooks import inbox
-from webhooks.models import WebhookEvent
+from webhooks.models import WebhookEvent, WebhookRefusal
+from webhooks.services import refusals
 
 pytestmark = pytest.mark.django_db
 
@@ -29,7 +33,7 @@ def test_verified_webhook_is_kept_and_marks_its_item_dirty(bank, updates, woken,
     assert event.payload["historical_update_complete"] is True
     assert json.loads(bytes(event.body)) == event.payload
     assert event.headers == {"Content-Type": "application/json", "verification": {"method": "hmac"}}
-    assert event.received_at == event.first_received_at >= before
+    assert event.received_at == event.last_received_at >= before
     assert woken == ["sync.tasks.dispatch"]
 
 
@@ -111,7 +115,7 @@ def test_switched_off_webhooks_are_kept_and_ignored(bank, updates, woken, alice)
     alice.workspace.webhooks_enabled = False
     alice.workspace.save()
     event = updates()
-    assert (event.status, event.error, bank.dirty_seq, woken) == ("ignored", inbox.DISABLED, 3, [])
+    assert (event.status, event.note, bank.dirty_seq, woken) == ("ignored", inbox.DISABLED, 3, [])
 
 
 @pytest.mark.parametrize("raw", [b"", b"not json", b"[1]", b"\xff\xfe", b'{"a": "\\ud800"}'])
@@ -134,42 +138,83 @@ def test_absurd_nesting_does_not_lose_a_webhook(bank, deliver, woken):
     assert (WebhookEvent.objects.get().payload, bank.dirty_seq) == (None, 4)
 
 
-def test_tokens_are_hidden_in_what_is_shown(deliver, woken):
-    deliver(
-        {
-            "webhook_type": "LINK",
-            "link_token": "link-sandbox-x",
-            "public_tokens": ["public-sandbox-y"],
-            "note": "public-sandbox-z",
-        }
-    )
-    shown = json.dumps(WebhookEvent.objects.get().payload)
-    assert not [secret for secret in ("link-sandbox", "public-sandbox") if secret in shown]
+LINK = {"webhook_type": "LINK", "webhook_code": "SESSION_FINISHED"}
+TOKENS = {"link_token": "link-sandbox-x", "public_tokens": ["public-sandbox-y"], "note": "public-sandbox-z"}
 
 
-# --- duplicates ---
-def test_duplicate_of_a_waiting_event_changes_nothing(bank, updates, deliver, woken):
+@pytest.mark.parametrize("is_enabled", [True, False])
+@pytest.mark.parametrize("kind", [LINK, UPDATES, {}])
+def test_tokens_are_never_in_the_row(bank, deliver, woken, alice, kind, is_enabled):
+    alice.workspace.webhooks_enabled = is_enabled
+    alice.workspace.save()
+    assert deliver(kind | TOKENS | {"item_id": bank.item_id}).status_code == 200
+    assert "sandbox-" not in whole_row()
+    assert WebhookEvent.objects.get().payload == json.loads(bytes(WebhookEvent.objects.get().body))
+
+
+@pytest.mark.parametrize("raw", [b"public-sandbox-y", b'["public-sandbox-y"]', b'\xff "link-production-y" \xfe'])
+def test_tokens_in_what_cannot_be_read_are_not_kept_either(deliver, woken, raw):
+    assert deliver(raw).status_code == 200
+    assert "-y" not in whole_row()
+
+
+@pytest.mark.parametrize("depth", [260, 1000])
+def test_tokens_below_absurd_nesting_are_not_kept_either(deliver, woken, depth):
+    raw = b'{"x": ' + b"[" * depth + b'"access-sandbox-y"' + b"]" * depth + b"}"
+    assert deliver(raw).status_code == 200
+    assert "sandbox-y" not in whole_row()
+
+
+def whole_row() -> str:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT e::text || convert_from(body, 'LATIN1') FROM webhooks_webhookevent e")
+        return cursor.fetchone()[0]
+
+
+# --- duplicates: the same bytes within the same minute, where nothing says when they were signed ---
+@pytest.fixture
+def same_minute():
+    """Early enough in it for a test."""
+    if (left_s := 60 - time.time() % 60) < 5:
+        time.sleep(left_s)
+
+
+def test_duplicate_of_a_waiting_event_changes_nothing(bank, updates, deliver, woken, same_minute):
     first = updates()
     answer = deliver(UPDATES | {"item_id": bank.item_id})
     assert answer.json() == {"id": str(first.pk), "status": "duplicate"}
     again = WebhookEvent.objects.get()
     assert (again.received_at, again.status, again.deliveries) == (first.received_at, "received", 2)
+    assert again.last_received_at > first.received_at
     assert (bank.dirty_seq, woken) == (4, ["sync.tasks.dispatch"])
 
 
 @pytest.mark.parametrize("status", ["processed", "ignored", "failed"])
-def test_duplicate_of_an_ended_event_marks_dirty_again(bank, updates, woken, status):
+def test_duplicate_of_an_ended_event_marks_dirty_and_stays_ended(bank, updates, woken, same_minute, status):
     first = updates()
     ended(first, status)
-    WebhookEvent.objects.update(attempts=5, error="something", is_marked=False)
     again = updates()
-    assert (again.pk, again.status, again.deliveries, again.attempts, again.error) == (first.pk, "received", 2, 0, "")
-    assert (again.is_marked, again.processed_at, again.first_received_at) == (True, None, first.first_received_at)
-    assert again.received_at > first.received_at
+    assert (again.pk, again.status, again.deliveries) == (first.pk, status, 2)
+    assert (again.processed_at, again.received_at) == (WebhookEvent.objects.get().processed_at, first.received_at)
     assert (bank.dirty_seq, woken) == (5, ["sync.tasks.dispatch"] * 2)
 
 
-def test_duplicate_is_true_news_where_the_item_is_clean_already(bank, updates, woken):
+def test_duplicate_of_an_ended_item_webhook_has_the_bank_read(bank, deliver, woken, same_minute):
+    body = {"webhook_type": "ITEM", "webhook_code": "LOGIN_REPAIRED", "item_id": bank.item_id}
+    deliver(body)
+    assert bank.dirty_seq == 3
+    ended(WebhookEvent.objects.get())
+    deliver(body)
+    assert bank.dirty_seq == 4
+
+
+def test_duplicate_of_an_ended_legacy_code_marks_nothing_once_synced(bank, updates, woken, same_minute):
+    ended(updates(webhook_code="DEFAULT_UPDATE"))
+    updates(webhook_code="DEFAULT_UPDATE")
+    assert bank.dirty_seq == 3
+
+
+def test_duplicate_is_true_news_where_the_item_is_clean_already(bank, updates, woken, same_minute):
     """The sync was faster than the inbox."""
     updates()
     bank.change(synced_seq=4)
@@ -178,7 +223,9 @@ def test_duplicate_is_true_news_where_the_item_is_clean_already(bank, updates, w
 
 
 @pytest.mark.parametrize("lease_s, dirty_seq", [(60, 5), (-60, 4)])
-def test_duplicate_is_true_news_where_somebody_reads_the_item_now(bank, updates, woken, lease_s, dirty_seq):
+def test_duplicate_is_true_news_where_somebody_reads_the_item_now(
+    bank, updates, woken, same_minute, lease_s, dirty_seq
+):
     """Their last page may have been read before it."""
     updates()
     bank.change(lease_expires_at=timezone.now() + timedelta(seconds=lease_s))
@@ -186,12 +233,33 @@ def test_duplicate_is_true_news_where_somebody_reads_the_item_now(bank, updates,
     assert bank.dirty_seq == dirty_seq
 
 
-def test_duplicate_learns_of_its_item(alice, updates, bank, woken):
+def test_duplicate_learns_of_its_item(alice, updates, bank, woken, same_minute):
     unknown = updates(item_id="item-2")
     assert unknown.connection_id is None
     later = link(alice, "item-2")
     again = updates(item_id="item-2")
     assert (again.connection_id, again.is_marked, later.dirty_seq) == (later.connection_id, False, 4)
+
+
+@pytest.mark.parametrize(
+    "first, second, is_same",
+    [
+        (Verified("jwt", "sandbox", "k", 1_800_000_000), Verified("jwt", "sandbox", "k", 1_800_000_000), True),
+        (Verified("jwt", "sandbox", "k", 1_800_000_000), Verified("jwt", "sandbox", "k", 1_800_000_001), False),
+        (Verified("hmac"), Verified("hmac"), True),
+    ],
+)
+def test_identity_is_the_body_and_when_it_was_signed(first, second, is_same):
+    now = timezone.now()
+    assert (inbox.dedupe_key(b"x", first, now) == inbox.dedupe_key(b"x", second, now)) is is_same
+    assert inbox.dedupe_key(b"x", first, now) != inbox.dedupe_key(b"y", first, now)
+
+
+def test_identity_of_an_unsigned_moment_is_the_minute_in_which_it_came():
+    at = datetime(2026, 5, 12, 14, 3, 0, tzinfo=UTC)
+    keys = {inbox.dedupe_key(b"x", Verified("hmac"), at + timedelta(seconds=second)) for second in (0, 59)}
+    assert len(keys) == 1
+    assert inbox.dedupe_key(b"x", Verified("hmac"), at + timedelta(seconds=60)) not in keys
 
 
 # --- refused ---
@@ -203,6 +271,23 @@ def test_unsigned_webhook_is_refused_and_not_kept(bank, db):
     assert (WebhookEvent.objects.count(), bank.dirty_seq) == (0, 3)
     recorded = ErrorEvent.objects.get(correlation_id=problem["correlation_id"])
     assert (recorded.path, recorded.operator_detail, recorded.provider) == ("/webhook/plaid", "no signature", "plaid")
+
+
+def test_refusals_are_counted_by_the_hour(bank, deliver):
+    for _ in range(3):
+        assert deliver(UPDATES, **{"X-Plaid-Signature": "0" * 64}).status_code == 401
+    found = WebhookRefusal.objects.aggregate(count=Sum("count"))["count"]
+    last = WebhookRefusal.objects.latest("last_at")
+    assert (found, last.provider, last.last_reason) == (3, "plaid", "the HMAC does not fit the body")
+    assert (last.hour.minute, last.hour.second) == (0, 0)
+
+
+def test_refusal_that_cannot_be_counted_is_one_all_the_same(bank, deliver, monkeypatch):
+    monkeypatch.setattr(refusals, "_COUNT", "SELECT nonsense")
+    with transaction.atomic():
+        answer = deliver(UPDATES, **{"X-Plaid-Signature": "0" * 64})
+        transaction.set_rollback(True)
+    assert answer.status_code == 401
 
 
 def test_wrong_hmac_is_refused(bank, deliver):

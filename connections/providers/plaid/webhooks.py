@@ -168,6 +168,10 @@ class _Keys:
         place = (environment, key_id)
         if (found := self._fresh_here(place)) is not None:
             return found[1]
+        known, key = self._shared(place)  # before the queue: what everybody knows must not wait for a slow lookup
+        if known:
+            self._keep(place, key)
+            return key
         if not self._lookup.acquire(timeout=LOOKUP_TIMEOUT_S):
             raise _key_unavailable("other lookups are still under way")
         try:

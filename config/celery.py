@@ -40,6 +40,7 @@ app.conf.beat_schedule = {
     "poll-links": _every("sync.tasks.poll_links", settings.LINK_POLL_S, expires_s=10),
     "housekeeping": _every("sync.tasks.housekeeping", settings.HOUSEKEEPING_S, expires_s=60),
     "purge-events": _every("connections.tasks.events_purge", 3600, expires_s=3600),
+    "purge-webhooks": _every("webhooks.tasks.purge", 3600, expires_s=3600),
     "purge-errors": _every("diagnostics.tasks.error_events_purge", 3600, expires_s=3600),
 }
 

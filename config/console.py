@@ -179,6 +179,7 @@ NAVIGATION: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
         "Inbox",
         (
             ("Webhooks", "inbox", "webhooks.webhookevent"),
+            ("Refused webhooks", "block", "webhooks.webhookrefusal"),
             ("Errors", "bug_report", "diagnostics.errorevent"),
         ),
     ),

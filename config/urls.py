@@ -8,7 +8,11 @@ from drf_spectacular.views import SpectacularSwaggerView
 from config import problems
 from config.schema import SchemaView
 
-api = [path("", include("connections.api.urls")), path("", include("sync.api.urls"))]
+api = [
+    path("", include("connections.api.urls")),
+    path("", include("sync.api.urls")),
+    path("", include("webhooks.api.urls")),
+]
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("api/schema/", SchemaView.as_view(), name="schema"),

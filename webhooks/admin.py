@@ -7,9 +7,16 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from config import console
-from config.admin import AutocompleteSelectFilter, Card, ChoicesDropdownFilter, Header, ReadOnlyAdmin, SinceFilter
+from config.admin import AutocompleteSelectFilter, Card, ChoicesDropdownFilter, Header, ReadOnlyAdmin, SinceFilter, Verb
 from config.states import WEBHOOK, state
-from webhooks.models import WebhookEvent
+from connections.models import User
+from webhooks.models import WebhookEvent, WebhookRefusal
+from webhooks.services.replays import event_replay
+
+
+def _replay(event: WebhookEvent, actor: User, answer: str) -> str:
+    event_replay(event_id=event.pk, actor=actor)
+    return f"{event} waits to be processed again."
 
 
 @admin.register(WebhookEvent)
@@ -18,6 +25,9 @@ class WebhookEventAdmin(ReadOnlyAdmin):
 
     id_lookups = ("pk", "connection_id")
     chip_field, chip_words = "status", WEBHOOK
+    verbs = {
+        "replay": Verb("Replay", "replay", _replay, lambda event: event.status != WebhookEvent.Status.RECEIVED),
+    }
     list_display = (
         "received_at_ago",
         "what",
@@ -57,12 +67,13 @@ class WebhookEventAdmin(ReadOnlyAdmin):
             "Handling",
             {
                 "fields": (
-                    "error",
+                    "note",
                     "deliveries",
                     "is_marked",
                     "attempts",
-                    "first_received_at_exact",
+                    "replays",
                     "received_at_exact",
+                    "last_received_at_exact",
                     "processed_at_exact",
                     "next_attempt_at_exact",
                 )
@@ -83,7 +94,7 @@ class WebhookEventAdmin(ReadOnlyAdmin):
             Card("Deliveries", console.number(event.deliveries)),
             Card("Attempts", console.number(event.attempts)),
         )
-        return Header(console.name(_what(event)), state(WEBHOOK, event.status), event.error, cards)
+        return Header(console.name(_what(event)), state(WEBHOOK, event.status), event.note, cards)
 
     @admin.display(description="Message")
     def what(self, event: WebhookEvent) -> Any:
@@ -91,7 +102,19 @@ class WebhookEventAdmin(ReadOnlyAdmin):
 
     @admin.display(description="State")
     def shown_state(self, event: WebhookEvent) -> Any:
-        return console.badge(state(WEBHOOK, event.status), title=event.error)
+        return console.badge(state(WEBHOOK, event.status), title=event.note)
+
+
+@admin.register(WebhookRefusal)
+class WebhookRefusalAdmin(ReadOnlyAdmin):
+    """How many webhooks were refused, by hour. Nothing else of them is kept; each check that failed is below Errors."""
+
+    list_display = ("hour_exact", "provider", "count", "last_reason", "last_at_ago")
+    list_filter = (("provider", ChoicesDropdownFilter), SinceFilter)
+    fieldsets = ((None, {"fields": ("provider", "hour_exact", "count", "last_reason", "last_at_exact")}),)
+
+    def get_search_results(self, request: HttpRequest, queryset: QuerySet, search_term: str) -> tuple[QuerySet, bool]:
+        return queryset, False
 
 
 def _what(event: WebhookEvent) -> str:

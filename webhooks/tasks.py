@@ -5,7 +5,8 @@ from uuid import UUID
 
 from celery import shared_task
 
-from webhooks import services
+from webhooks.services import process as processing
+from webhooks.services import retention
 
 LIMIT_S = 30  # then the next tick goes on
 
@@ -20,7 +21,7 @@ def process(event_id: str) -> None:
 def sweep() -> None:
     """Process whatever waits. An idle tick is one query."""
     deadline = time.monotonic() + LIMIT_S
-    while due := services.events_due():
+    while due := processing.events_due():
         for event_id in due:
             if time.monotonic() > deadline:
                 return
@@ -29,6 +30,12 @@ def sweep() -> None:
 
 def _process(event_id: UUID) -> None:
     try:
-        services.event_process(event_id)
+        processing.event_process(event_id)
     except Exception as error:  # noqa: BLE001 - one event that cannot be processed must not keep the others waiting
-        services.event_failed(event_id, error)
+        processing.event_failed(event_id, error)
+
+
+@shared_task
+def purge() -> int:
+    """Delete what is older than the retention. Safe to repeat."""
+    return retention.events_purge()

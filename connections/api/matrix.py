@@ -20,6 +20,7 @@ _STATE = (NO_BANKS, NO_OTHERS_BANKS, ALL, ALL)
 REACHES: dict[str, tuple[str, str, str, str]] = {
     "connections_visible_to": _STATE,
     "runs_visible_to": _STATE,
+    "events_visible_to": _STATE,
     "bank_data_visible_to": (NO_BANKS, NO_OTHERS_BANKS, NO_OTHERS_BANKS, NO_OTHERS_BANKS),
     "connections_managed_by": (NO, OWN, ALL, ALL),
 }

@@ -29,9 +29,10 @@ from sync.models import RunStatus, SyncRun, Trigger
 
 pytestmark = pytest.mark.django_db
 
+REPLAYED = ("status", "note", "attempts", "replays", "is_marked", "next_attempt_at", "processed_at")
 # All that a request on behalf of a workspace may do. A right more is a decision: it belongs here and into its migration.
 GRANTS = {
-    "connections_workspace": {"SELECT"},
+    "connections_workspace": {"SELECT", "UPDATE of webhooks_enabled"},
     "connections_membership": {"SELECT"},
     "connections_connection": {"SELECT", "INSERT", "UPDATE"},
     "connections_credential": {"SELECT", "INSERT", "UPDATE"},
@@ -45,7 +46,7 @@ GRANTS = {
     "sync_transaction": {"SELECT"},
     "sync_syncrun": {"SELECT", "INSERT"},
     "sync_syncfailure": {"SELECT"},
-    "webhooks_webhookevent": {"SELECT"},
+    "webhooks_webhookevent": {"SELECT", *(f"UPDATE of {column}" for column in REPLAYED)},
     "diagnostics_errorevent": {"SELECT", "INSERT"},
 }
 # Foreign keys of what a tenant may write, which another workspace's row must not be put into.

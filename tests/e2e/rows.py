@@ -24,7 +24,7 @@ from connections.models import (
 from connections.models.connection import Status
 from diagnostics.models import ErrorEvent
 from sync.models import RunStatus, SyncFailure, SyncRun, Transaction, Trigger
-from webhooks.models import WebhookEvent
+from webhooks.models import WebhookEvent, WebhookRefusal
 
 SECRET = "access-sandbox-3f9a1c77-planted-canary-0042"
 LINK_TOKEN = "link-sandbox-77aa-planted-canary-0043"
@@ -164,10 +164,16 @@ def webhook(of: Connection | None, *, number: int = 0, status: str = "processed"
         body=SECRET.encode(),
         status=status,
         next_attempt_at=now,
-        first_received_at=now,
         received_at=now,
+        last_received_at=now,
         correlation_id="corr-12345678",
     )
+
+
+def refusal() -> WebhookRefusal:
+    hour = timezone.now().replace(minute=0, second=0, microsecond=0)
+    values = {"last_reason": "no signature", "last_at": timezone.now()}
+    return WebhookRefusal.objects.update_or_create(provider="plaid", hour=hour, defaults={"count": 12} | values)[0]
 
 
 def error(of: Connection, user: User, *, status: int = 500) -> ErrorEvent:
@@ -254,6 +260,7 @@ def everything(workspace: Workspace, owner: User, *, connections: int = 5, each:
         retired.seal(SECRET)
         retired.save()
     webhook(None, status="received")
+    refusal()
     return made
 
 

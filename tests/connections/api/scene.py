@@ -4,9 +4,11 @@ import uuid
 from typing import Any
 
 import pytest
+from django.utils import timezone
 
 from connections.models import Account, Connection, PlaidItem, PlaidItemAccount
 from tests.factories import Person
+from webhooks.models import WebhookEvent
 
 __all__ = ["account", "bank", "shop"]
 
@@ -45,6 +47,16 @@ def make_account(connection: Connection, name: str = "Checking", **fields: Any) 
         plaid_account_id=f"plaid-{made.pk}",
     )
     return made
+
+
+def make_event(connection: Connection | None, **fields: Any) -> WebhookEvent:
+    """A webhook that was processed."""
+    now = timezone.now()
+    values = {"provider": "plaid", "dedupe_key": uuid.uuid4().hex, "event_type": "TRANSACTIONS", "body": b"{}"}
+    values |= {"code": "SYNC_UPDATES_AVAILABLE", "payload": {"webhook_code": "SYNC_UPDATES_AVAILABLE"}}
+    values |= {"workspace_id": connection.workspace_id, "connection": connection} if connection else {}
+    moments = {"received_at": now, "last_received_at": now, "next_attempt_at": now, "processed_at": now}
+    return WebhookEvent.objects.create(**values | moments | {"status": "processed"} | fields)
 
 
 @pytest.fixture

@@ -1,0 +1,16 @@
+"""Switching a workspace's webhooks off and on."""
+
+from uuid import UUID
+
+import structlog
+
+from connections.models import User, Workspace
+
+log = structlog.get_logger(__name__)
+
+
+def webhooks_switch(*, workspace_id: UUID, is_enabled: bool, actor: User) -> None:
+    """Off: webhooks are kept and ignored, syncs run by schedule. On: what comes from now on counts again."""
+    changed = Workspace.objects.filter(pk=workspace_id).exclude(webhooks_enabled=is_enabled)
+    if changed.update(webhooks_enabled=is_enabled):
+        log.info("webhooks_switched", workspace=str(workspace_id), is_enabled=is_enabled, actor=actor.get_username())

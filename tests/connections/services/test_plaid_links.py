@@ -84,9 +84,9 @@ def test_polling_twice_exchanges_once(create):
 def test_a_webhooks_hint_is_a_look_now(create):
     made = create(is_hosted=True)
     PlaidLink.objects.update(next_poll_at=timezone.now() + timedelta(hours=1))
-    assert plaid_links.link_hint(link_token=made.link_token)
+    assert plaid_links.link_hint(digest=plaid_links.digest(made.link_token))
     assert plaid_links.links_due() == [made.link_id]
-    assert not plaid_links.link_hint(link_token="link-sandbox-unknown")
+    assert not plaid_links.link_hint(digest=plaid_links.digest("link-sandbox-unknown"))
 
 
 def test_a_provider_that_is_down_keeps_the_session_open(create, simulator):

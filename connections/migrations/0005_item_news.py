@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('connections', '0003_one_exchange_per_token'),
+        ('connections', '0004_events'),
     ]
 
     operations = [

@@ -223,6 +223,7 @@ SYNC_MAX_RESTARTS = env.integer("SYNC_MAX_RESTARTS", 5)
 SYNC_RESTART_JITTER_S = env.seconds("SYNC_RESTART_JITTER_S", 1)
 BACKOFF_BASE_S = env.seconds("BACKOFF_BASE_S", 30)
 BACKOFF_MAX_S = env.seconds("BACKOFF_MAX_S", 6 * 3600)
+BACKOFF_OUTAGE_MAX_S = env.seconds("BACKOFF_OUTAGE_MAX_S", 3600)  # the longest wait for a provider that is away
 RATE_LIMIT_WAIT_S = env.seconds("RATE_LIMIT_WAIT_S", 60)
 EVENT_BACKOFF_S = env.seconds("EVENT_BACKOFF_S", 5)  # the first wait after a handler of an event failed
 EVENT_ATTEMPTS = env.integer("EVENT_ATTEMPTS", 8, at_least=1)  # so often an event is tried, then parked

@@ -252,6 +252,28 @@ CATALOGUE: dict[str, Entry] = {
         "An operator has to correct the provider's keys.",
         _OPERATOR,
     ),
+    "provider_credits_exhausted": Entry(
+        503,
+        "Allowance used up",
+        "This installation has used up what it may ask of the provider. Nothing was lost.",
+        "An operator has to raise the limit at the provider.",
+        _OPERATOR,
+    ),
+    "bank_not_registered": Entry(
+        503,
+        "Bank not enabled",
+        "This bank asks for a registration that this installation does not have yet.",
+        "An operator has to register for this bank on the provider's dashboard.",
+        _OPERATOR,
+    ),
+    "bank_accounts_changed": Entry(
+        503,
+        "Accounts changed",
+        "The bank knows an account of yours under another name now. Nothing was lost; the accounts are read again.",
+        "Nothing to do.",
+        _PROVIDER,
+        True,
+    ),
     "bank_unavailable": Entry(
         503,
         "Bank unavailable",
@@ -466,6 +488,12 @@ class MutationDuringPagination(TemporaryError):
     """Start the loop again from the cursor with which it began."""
 
     default_code = "sync_mutation"
+
+
+class AccountsChanged(TemporaryError):
+    """An account is not known by that id any more: read the accounts again before the next try."""
+
+    default_code = "bank_accounts_changed"
 
 
 class CursorDisowned(ProviderError):

@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from config import correlation
 from config.logs import scrub
-from connections.errors import CausewayError, LeaseLost, NeedsReauth, RateLimited
+from connections.errors import AccountsChanged, CausewayError, LeaseLost, NeedsReauth, RateLimited
 from connections.events import EventType, event_record, event_sql, event_values
 from connections.ids import uuid7
 from connections.models import Connection
@@ -219,10 +219,12 @@ def run_fail(held: Claim, position: Position, error: CausewayError) -> None:
         fence(
             held,
             "offered_until = NULL, is_large = false, last_sync_error = %(error)s, "
+            "details_at = CASE WHEN %(is_churned)s THEN NULL ELSE details_at END, "
             "reauth_needed_at = CASE WHEN %(is_reauth)s THEN coalesce(reauth_needed_at, now()) ELSE reauth_needed_at END, ",
             {
                 "error": scrub(f"{error.code}: {error.operator_detail or error.detail}"),
                 "is_reauth": isinstance(error, NeedsReauth),
+                "is_churned": isinstance(error, AccountsChanged),
             },
         )
     log.warning(
@@ -230,5 +232,6 @@ def run_fail(held: Claim, position: Position, error: CausewayError) -> None:
         run=str(position.run_id),
         code=error.code,
         provider_code=error.provider_code,
+        request_id=error.request_id,
         operator_detail=error.operator_detail,
     )

@@ -10,7 +10,15 @@ from django.utils import timezone
 
 from config import correlation
 from config.logs import scrub
-from connections.errors import CausewayError, Conflict, Misconfigured, NeedsReauth, PermanentError, RateLimited
+from connections.errors import (
+    CausewayError,
+    Conflict,
+    Misconfigured,
+    NeedsReauth,
+    PermanentError,
+    RateLimited,
+    TemporaryError,
+)
 from connections.events import EventType, event_record
 from connections.models import Connection
 from connections.models.connection import Status, Wait
@@ -111,12 +119,16 @@ def record_failure(connection: Connection, error: CausewayError) -> None:
     """A sync failed: the class of the error is the policy (style §5). The caller holds the row and saves it.
 
     Rate limits and our own misconfiguration wait without counting as failures; whatever needs a person stops; the
-    rest backs off exponentially, and is failed at the third failure in a row or the first permanent one.
+    rest backs off exponentially, and is failed at the third failure in a row or the first permanent one. A failed
+    connection is still tried: where the provider is away, as soon as that may be over; else every BACKOFF_MAX_S.
     """
     if isinstance(error, RateLimited):
-        _wait(connection, Wait.RATE_LIMIT, error.retry_after_s or settings.RATE_LIMIT_WAIT_S)
+        wait_s = error.retry_after_s or settings.RATE_LIMIT_WAIT_S
         if not error.provider_code:
+            _wait(connection, Wait.RATE_LIMIT, wait_s)
             return  # our own pacing: nothing is wrong
+        # All banks of a client meet its limit together; they must not come back together. Never sooner than told.
+        _wait(connection, Wait.RATE_LIMIT, wait_s * uniform(1, 1.2))  # noqa: S311 - jitter, not a secret
     connection.error_code, connection.error_at = error.code, timezone.now()
     connection.error_detail = scrub(error.operator_detail or str(error))
     connection.error_correlation_id = correlation.current()
@@ -130,12 +142,14 @@ def record_failure(connection: Connection, error: CausewayError) -> None:
         connection.next_attempt_at, connection.wait_reason = None, Wait.NONE
         return
     connection.failure_count += 1
-    wait_s = backoff_s(connection.failure_count, base_s=max(error.retry_after_s or 0, settings.BACKOFF_BASE_S))
+    base_s = max(error.retry_after_s or 0, settings.BACKOFF_BASE_S)
+    wait_s = backoff_s(connection.failure_count, base_s=base_s, max_s=_longest_wait_s(error))
     if isinstance(error, PermanentError) or (
         connection.failure_count >= FAILURES_UNTIL_FAILED and not _is_patient_with(connection, error)
     ):
         apply(connection, Event.FAILED, reason=error.detail)
-        wait_s = settings.BACKOFF_MAX_S  # still tried, but at most this often
+        if not isinstance(error, TemporaryError):
+            wait_s = settings.BACKOFF_MAX_S
     _wait(connection, Wait.BACKOFF, wait_s)
 
 
@@ -149,10 +163,20 @@ def _is_patient_with(connection: Connection, error: CausewayError) -> bool:
     return error.code == "bank_unavailable" and last is not None and timezone.now() - last < BANK_OUTAGE_PATIENCE
 
 
-def backoff_s(failures: int, *, base_s: float | None = None) -> float:
-    """Exponential from base_s (BACKOFF_BASE_S) up to BACKOFF_MAX_S, with ±20 % jitter so that many do not come back at once."""
-    capped = min(settings.BACKOFF_MAX_S, (base_s or settings.BACKOFF_BASE_S) * 2 ** min(failures - 1, 20))
-    return capped * uniform(0.8, 1.2)  # noqa: S311 - jitter, not a secret
+def _longest_wait_s(error: CausewayError) -> float:
+    """A provider that is away is back within minutes or hours, and then all its banks are late; a bank takes its time."""
+    is_outage = isinstance(error, TemporaryError) and error.code != "bank_unavailable"
+    return min(settings.BACKOFF_OUTAGE_MAX_S if is_outage else settings.BACKOFF_MAX_S, settings.BACKOFF_MAX_S)
+
+
+def backoff_s(failures: int, *, base_s: float | None = None, max_s: float | None = None) -> float:
+    """Exponential from base_s (BACKOFF_BASE_S), never more than max_s (BACKOFF_MAX_S).
+
+    With jitter, also at the longest, so that many do not come back at once.
+    """
+    max_s = max_s or settings.BACKOFF_MAX_S
+    jittered = (base_s or settings.BACKOFF_BASE_S) * 2 ** min(failures - 1, 20) * uniform(0.8, 1.2)  # noqa: S311
+    return jittered if jittered < max_s else max_s * uniform(0.8, 1)  # noqa: S311 - jitter, not a secret
 
 
 def clear_backoff(connection: Connection) -> bool:
@@ -172,7 +196,10 @@ def refuse_unless_syncable(connection: Connection) -> None:
         raise Conflict(code=code)
     if not connection.is_syncable:
         raise Conflict(f"This connection is {connection.get_status_display().lower()}.", code="connection_not_active")
-    refused = {Wait.RATE_LIMIT: "rate_limit_wait", Wait.CONFIGURATION: "provider_misconfigured"}
+    refused = {
+        Wait.RATE_LIMIT: "rate_limit_wait",
+        Wait.CONFIGURATION: connection.error_code or "provider_misconfigured",
+    }
     until, why = connection.next_attempt_at, refused.get(Wait(connection.wait_reason))
     if why and until and until > timezone.now():
         raise Conflict(code=why, extra={"next_attempt_at": until.isoformat()})

@@ -32,6 +32,7 @@ _BANK_DOWN = _Policy(errors.TemporaryError, "bank_unavailable", 15 * 60)
 _DOWN = _Policy(errors.TemporaryError)
 _RATE_LIMITED = _Policy(errors.RateLimited, retry_after_s=60)
 _OPERATOR = _Policy(errors.Misconfigured)
+_NOT_REGISTERED = _Policy(errors.Misconfigured, "bank_not_registered")
 _OUR_BUG = _Policy(errors.PermanentError, "internal_error")
 _LINK_AGAIN = _Policy(errors.RequestError, "invalid_public_token")
 
@@ -68,14 +69,14 @@ TABLE: dict[tuple[str, str], _Policy] = {
         for code in ("INSTITUTION_DOWN", "INSTITUTION_NOT_RESPONDING", "INSTITUTION_NOT_AVAILABLE")
     },
     **{
-        ("INSTITUTION_ERROR", code): _OPERATOR
+        ("INSTITUTION_ERROR", code): _NOT_REGISTERED
         for code in (
             "UNAUTHORIZED_INSTITUTION",
             "INSTITUTION_REGISTRATION_REQUIRED",
             "INSTITUTION_NOT_ENABLED_IN_ENVIRONMENT",
         )
     },
-    ("RATE_LIMIT_EXCEEDED", "CREDITS_EXHAUSTED"): _OPERATOR,
+    ("RATE_LIMIT_EXCEEDED", "CREDITS_EXHAUSTED"): _Policy(errors.Misconfigured, "provider_credits_exhausted"),
     ("API_ERROR", "INTERNAL_SERVER_ERROR"): _DOWN,
     ("API_ERROR", "PLANNED_MAINTENANCE"): _DOWN,
     ("INVALID_INPUT", "INVALID_API_KEYS"): _OPERATOR,
@@ -84,7 +85,7 @@ TABLE: dict[tuple[str, str], _Policy] = {
     ("INVALID_INPUT", "INVALID_ACCESS_TOKEN"): _Policy(errors.PermanentError, "bank_token_refused"),
     ("INVALID_INPUT", "INVALID_PUBLIC_TOKEN"): _LINK_AGAIN,
     ("INVALID_INPUT", "INVALID_LINK_TOKEN"): _LINK_AGAIN,
-    ("INVALID_INPUT", "INVALID_ACCOUNT_ID"): _DOWN,  # accounts were renamed: they are read again before the next try
+    ("INVALID_INPUT", "INVALID_ACCOUNT_ID"): _Policy(errors.AccountsChanged),
     **{
         ("INVALID_REQUEST", code): _OUR_BUG
         for code in (
@@ -118,26 +119,25 @@ def classify(status: int, body: bytes | str | None) -> CausewayError:
     except orjson.JSONDecodeError:
         answer = None
     if not isinstance(answer, dict) or not isinstance(answer.get("error_code"), str):
-        code = "provider_unavailable" if status >= 500 or status == 429 else "provider_malformed"
-        kind = errors.RateLimited if status == 429 else errors.TemporaryError
-        return kind(
-            code="provider_rate_limited" if status == 429 else code,
-            provider=PROVIDER,
-            operator_detail=f"HTTP {status} without a Plaid error",
-        )
+        code = "provider_unavailable" if status >= 500 else "provider_malformed"
+        told: dict[str, Any] = {"provider": PROVIDER, "operator_detail": f"HTTP {status} without a Plaid error"}
+        if status == 429:
+            return errors.RateLimited(provider_code="HTTP_429", **told)  # by somebody in between
+        return errors.TemporaryError(code=code, **told)
     return classify_error(answer)
 
 
 def classify_error(answer: dict[str, Any]) -> CausewayError:
     """The same from a PlaidError object, as answers, Items and webhooks carry it."""
     error_type, error_code = (str(answer.get("error_type") or ""), str(answer.get("error_code") or ""))
-    message = str(answer.get("error_message") or "")
+    message, request_id = (str(answer.get("error_message") or ""), str(answer.get("request_id") or ""))
+    asked_for = f" (request_id {request_id[:64]})" if request_id else ""  # what Plaid's support asks for
     facts: dict[str, Any] = {
         "provider": PROVIDER,
         "provider_code": error_code,
         "provider_type": error_type,
-        "request_id": str(answer.get("request_id") or ""),
-        "operator_detail": f"{error_type}/{error_code}: {message}"[:500],
+        "request_id": request_id,
+        "operator_detail": f"{error_type}/{error_code}: {message}"[:500] + asked_for,
     }
     if (error_type, error_code) == ("INVALID_REQUEST", "INVALID_FIELD"):
         return (

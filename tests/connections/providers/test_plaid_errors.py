@@ -81,6 +81,16 @@ def test_an_answer_without_a_plaid_error_is_tried_again(status, body, kind):
     assert type(classify(status, body)) is kind
 
 
+def test_a_limit_of_somebody_in_between_is_no_pacing_of_ours():
+    found = classify(429, b"slow down")
+    assert (found.code, found.provider_code) == ("provider_rate_limited", "HTTP_429")
+
+
+def test_an_operator_reads_what_plaids_support_asks_for():
+    found = classify_error({"error_type": "INVALID_REQUEST", "error_code": "UNKNOWN_FIELDS", "request_id": "r1"})
+    assert found.operator_detail.endswith("(request_id r1)")
+
+
 @given(
     st.integers(400, 599),
     st.one_of(

@@ -52,16 +52,40 @@ def test_reauth_stops_without_a_next_attempt():
     assert connection.failure_count == 0
 
 
-def test_the_third_failure_in_a_row_fails_it_and_the_waits_grow(settings):
-    settings.BACKOFF_BASE_S, settings.BACKOFF_MAX_S = 30, 3600
-    connection, waits = at(Status.ACTIVE), []
-    for number in range(1, 6):
-        lifecycle.record_failure(connection, errors.TemporaryError())
+def waits_of(connection: Connection, error: errors.CausewayError, times: int) -> list[float]:
+    """How long it waits after each of so many failures in a row; failed from the third on."""
+    waits = []
+    for number in range(1, times + 1):
+        lifecycle.record_failure(connection, error)
         waits.append((connection.next_attempt_at - timezone.now()).total_seconds())
         assert connection.status == (Status.ACTIVE if number < 3 else Status.FAILED)
+    return waits
+
+
+def test_the_third_failure_in_a_row_fails_it_and_it_is_tried_as_rarely_as_can_be(settings):
+    settings.BACKOFF_BASE_S, settings.BACKOFF_MAX_S = 30, 6 * 3600
+    connection = at(Status.ACTIVE)
+    waits = waits_of(connection, errors.ProviderError(), 5)
     assert all(0.79 * 30 * 2**n < wait < 1.21 * 30 * 2**n for n, wait in enumerate(waits[:2]))
-    assert all(3590 < wait <= 3600 for wait in waits[2:])
+    assert all(6 * 3600 - 10 < wait <= 6 * 3600 for wait in waits[2:])
     assert connection.wait_reason == Wait.BACKOFF
+
+
+def test_a_provider_that_is_away_is_asked_again_within_the_hour(settings):
+    settings.BACKOFF_BASE_S, settings.BACKOFF_MAX_S, settings.BACKOFF_OUTAGE_MAX_S = 30, 6 * 3600, 3600
+    waits = waits_of(at(Status.ACTIVE), errors.TemporaryError(), 12)
+    assert all(0.79 * 30 * 2**n < wait < 1.21 * 30 * 2**n for n, wait in enumerate(waits[:6]))
+    assert all(0.79 * 3600 < wait <= 3600 for wait in waits[7:])
+
+
+def test_a_providers_limit_is_waited_for_with_jitter_and_never_less():
+    waits = set()
+    for _ in range(20):
+        connection = at(Status.ACTIVE)
+        lifecycle.record_failure(connection, errors.RateLimited(retry_after_s=60, provider_code="ITEM_GET_LIMIT"))
+        waits.add(round((connection.next_attempt_at - timezone.now()).total_seconds(), 1))
+    assert all(59.8 < wait <= 72 for wait in waits)
+    assert len(waits) > 5
 
 
 def test_a_permanent_failure_fails_at_once():

@@ -128,6 +128,12 @@ class Delivery:
     item_id: str | None = field(compare=False, default=None)
     fault: Fault | None = field(compare=False, default=None)
     attempts: list[dict[str, Any]] = field(compare=False, default_factory=list)
+    followed_by: Delivery | None = field(compare=False, default=None)
+
+    def may_overtake(self, held: Delivery) -> bool:
+        """Any, or, where the fault is for one Item, that one's."""
+        meant = held.fault.item_id if held.fault else None
+        return meant in (None, self.item_id)
 
     def logged(self) -> dict[str, Any]:
         last = self.attempts[-1] if self.attempts else {}
@@ -177,10 +183,8 @@ class Courier:
                 self._log.extend(queued[1:])
             elif fault and fault.kind == "reorder":
                 self._held, queued = delivery, ([self._held] if self._held else [])
-            elif self._held:
-                self._held.due = now + 0.25  # right after the one that overtakes it
-                queued.append(self._held)
-                self._held = None
+            elif self._held and delivery.may_overtake(self._held):
+                delivery.followed_by, self._held = self._held, None
             for one in queued:
                 heapq.heappush(self._queue, one)
             self._wake.notify_all()
@@ -214,6 +218,10 @@ class Courier:
         status = self._post(delivery)
         with self._wake:
             delivery.attempts.append({"at": time.time(), "status": status})
+            if follower := delivery.followed_by:  # only now is it certain which of them was first
+                delivery.followed_by = None
+                heapq.heappush(self._queue, follower)
+                self._wake.notify_all()
             tried = len(delivery.attempts)
             if status not in (200, "refused") and tried <= len(RETRIES_S):
                 delivery.due = time.monotonic() + RETRIES_S[tried - 1]

@@ -11,6 +11,7 @@ from connections import errors
 from connections.models import Connection, PlaidExchange, PlaidItem, PlaidLink
 from connections.models.connection import Status, Wait
 from connections.providers.plaid.errors import TABLE
+from connections.sandbox.faults import AFTER, BEFORE
 from connections.services import plaid_links
 from connections.services.plaid_exchange import public_token_exchange
 from connections.services.plaid_items import relink_completed
@@ -308,6 +309,11 @@ def test_an_answer_that_is_late_or_new_in_kind_is_an_answer(synced):
     synced.fault("new_enum")
     assert synced.sync() == engine.Outcome.SYNCED
     assert_healthy(synced)
+
+
+def test_every_way_in_which_a_call_can_go_wrong_is_met_here():
+    elsewhere = {"error", "mutation", "latency", "new_enum"}
+    assert {kind for kind, *_ in TRANSPORT.values()} | elsewhere == BEFORE | AFTER
 
 
 # --- in a row ---

@@ -14,6 +14,7 @@ import psycopg
 import pytest
 from django.conf import settings as django_settings
 from django.db import connection
+from django.utils import timezone
 
 from config.processes import wait_until
 from config.roles import dsn_of
@@ -97,6 +98,27 @@ def test_copies_are_one_event(sender):
     assert sender.fire(fault={"kind": "duplicate", "copies": 3}) == [200] * 4
     event = WebhookEvent.objects.get()
     assert (event.deliveries, sender.bank.dirty_seq) == (4, 4)
+
+
+def test_webhook_that_comes_late_counts_when_it_comes(sender):
+    began = time.monotonic()
+    assert sender.fire(fault={"kind": "late", "seconds": 1}) == [200]
+    assert time.monotonic() - began >= 1
+    assert (WebhookEvent.objects.count(), sender.bank.dirty_seq) == (1, 4)
+
+
+def test_webhooks_in_another_order_all_count(sender):
+    sender.simulator.control("POST", "faults", {"path": "webhook", "kind": "reorder", "item_id": sender.item_id})
+    sender.simulator.control("POST", f"items/{sender.item_id}/webhook", {"code": "NEW_ACCOUNTS_AVAILABLE"})
+    assert sender.fire() == [200]
+    assert wait_until(lambda: [sent["status"] for sent in sender.sent()] == [200, 200], 15)
+    arrived = list(WebhookEvent.objects.order_by("received_at").values_list("code", flat=True))
+    assert arrived == ["SYNC_UPDATES_AVAILABLE", "NEW_ACCOUNTS_AVAILABLE"]
+    sender.bank.change(details_at=timezone.now())
+    tasks.sweep()
+    assert set(WebhookEvent.objects.values_list("status", flat=True)) == {"processed"}
+    assert sender.bank.dirty_seq >= 5
+    assert sender.bank.item.details_at is None
 
 
 def test_key_endpoint_in_trouble_delays_and_loses_nothing(sender):

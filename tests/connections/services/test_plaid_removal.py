@@ -49,10 +49,20 @@ def test_it_is_removed_once_and_its_token_destroyed(retired, simulator):
     assert removals(simulator) == 1
 
 
-def test_one_that_is_gone_already_is_removed(retired, simulator):
-    fault = {"kind": "error", "status": 400, "error_type": "ITEM_ERROR", "error_code": "ITEM_NOT_FOUND"}
+@pytest.mark.parametrize(
+    ("kind", "code"),
+    [
+        ("ITEM_ERROR", "ITEM_NOT_FOUND"),
+        ("ITEM_ERROR", "ITEM_CONCURRENTLY_DELETED"),
+        ("INVALID_INPUT", "USER_PERMISSION_REVOKED"),
+    ],
+)
+def test_one_that_is_gone_already_is_removed(retired, simulator, kind, code):
+    fault = {"kind": "error", "status": 400, "error_type": kind, "error_code": code}
     simulator.control("POST", "faults", {"path": "/item/remove"} | fault)
     assert retired_items_remove() == 1
+    retired.refresh_from_db()
+    assert (retired.status, retired.ciphertext) == ("removed", None)
 
 
 @pytest.mark.parametrize(

@@ -180,6 +180,7 @@ NAVIGATION: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
         (
             ("Webhooks", "inbox", "webhooks.webhookevent"),
             ("Refused webhooks", "block", "webhooks.webhookrefusal"),
+            ("Alerts", "notifications", "diagnostics.alert"),
             ("Errors", "bug_report", "diagnostics.errorevent"),
         ),
     ),
@@ -198,6 +199,7 @@ NAVIGATION: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
         (
             ("Events", "campaign", "connections.domainevent"),
             ("Event deliveries", "outgoing_mail", "connections.eventdelivery"),
+            ("Alert messages", "forward_to_inbox", "diagnostics.alertdelivery"),
             ("Periodic tasks", "schedule", "django_celery_beat.periodictask"),
             ("Intervals", "timer", "django_celery_beat.intervalschedule"),
             ("Crontabs", "calendar_month", "django_celery_beat.crontabschedule"),

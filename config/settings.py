@@ -262,7 +262,8 @@ INTUIT_TOKEN_URL = env.url("INTUIT_TOKEN_URL", "https://oauth.platform.intuit.co
 INTUIT_REVOKE_URL = env.url("INTUIT_REVOKE_URL", "https://developer.api.intuit.com/v2/oauth2/tokens/revoke")
 METRICS_TOKEN = env.text("METRICS_TOKEN")
 DIAGNOSTICS_BUCKET = env.text("DIAGNOSTICS_BUCKET")
-ALERT_URLS = [url.strip() for url in env.text("ALERT_URLS").split(",") if url.strip()]
+ALERT_URLS = env.text("ALERT_URLS").replace(",", " ").split()  # where operators are told; checked in diagnostics.checks
+ALERT_BACKOFF_S = env.seconds("ALERT_BACKOFF_S", 15)  # the first wait after a channel did not take an alert
 STAFF_OTP = env.choice("STAFF_OTP", "optional" if DEMO else "required", ("required", "optional"))
 ALLOW_PRIVATE_NETWORKS = env.networks("ALLOW_PRIVATE_NETWORKS")
 SIMULATOR_DATABASE_URL = env.url("SIMULATOR_DATABASE_URL", "", schemes=("postgres", "postgresql"))

@@ -94,6 +94,15 @@ EVENT = {
     "told": State("Told", _GREEN, "check_circle"),
     "parked": State("Parked", _RED, "cancel", needs_person=True),
 }
+ALERT = {
+    "open": State("Open", _RED, "notifications_active", needs_person=True),
+    "recovered": State("Recovered", _GREEN, "check_circle"),
+}
+ALERT_DELIVERY = {
+    "waiting": State("Waiting", _BLUE, "radio_button_unchecked"),
+    "sent": State("Sent", _GREEN, "check_circle"),
+    "given_up": State("Given up", _RED, "cancel", needs_person=True),
+}
 ERROR = {
     "ours": State("Ours to mend", _RED, "bug_report", needs_person=True),
     "theirs": State("The caller's", _GREY, "person"),

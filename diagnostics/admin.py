@@ -1,4 +1,4 @@
-"""Errors, found by the id that a user reads out."""
+"""Errors, found by the id that a user reads out; alerts, and who was told of them."""
 
 from typing import Any
 
@@ -8,9 +8,9 @@ from django.http import HttpRequest
 
 from config import console
 from config.admin import AutocompleteSelectFilter, Card, DropdownFilter, Header, ReadOnlyAdmin, SinceFilter
-from config.states import ERROR
+from config.states import ALERT, ALERT_DELIVERY, ERROR
 from connections.errors import CATALOGUE
-from diagnostics.models import ErrorEvent
+from diagnostics.models import Alert, AlertDelivery, ErrorEvent
 
 
 class KindFilter(DropdownFilter):
@@ -101,3 +101,87 @@ class ErrorEventAdmin(ReadOnlyAdmin):
 
 def _kind(error: ErrorEvent) -> str:
     return "ours" if error.status >= 500 else "theirs"
+
+
+class OpenFilter(DropdownFilter):
+    title = "state"
+    parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(key, shown.word) for key, shown in ALERT.items()]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
+        is_open = {"open": True, "recovered": False}.get(self.value() or "")
+        return queryset if is_open is None else queryset.filter(recovered_at__isnull=is_open)
+
+
+@admin.register(Alert)
+class AlertAdmin(ReadOnlyAdmin):
+    """What somebody has to look at. It closes by itself when what it is about recovers."""
+
+    id_lookups = ("pk", "connection_id", "workspace_id")
+    list_display = ("opened_at_ago", "title", "shown_state", "cause", "occurrences", "last_seen_at_ago")
+    list_display_links = ("opened_at_ago",)
+    list_filter = (OpenFilter, SinceFilter, ("connection", AutocompleteSelectFilter))
+    search_fields = ("cause__exact", "correlation_id__exact")
+    fieldsets = (
+        (None, {"fields": ("shown_state", "text", "cause", "connection", "workspace", "id_whole")}),
+        ("When", {"fields": ("opened_at_exact", "last_seen_at_exact", "recovered_at_exact", "correlation_id_whole")}),
+        ("Who was told", {"fields": ("messages",)}),
+    )
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet:
+        return super().get_queryset(request).select_related("connection", "workspace")
+
+    def header(self, alert: Alert) -> Header:
+        cards = (
+            Card("Opened", console.moment(alert.opened_at)),
+            Card("Told again", console.number(alert.occurrences - 1)),
+            Card("Recovered", console.moment(alert.recovered_at)),
+        )
+        return Header(alert.title, ALERT[_alert_state(alert)], "", cards)
+
+    @admin.display(description="State")
+    def shown_state(self, alert: Alert) -> Any:
+        return console.badge(ALERT[_alert_state(alert)])
+
+    @admin.display(description="Messages")
+    def messages(self, alert: Alert) -> Any:
+        """One line each, with what the channel said when it did not take it."""
+        lines = [f"{sent}: {_delivery(sent)}" for sent in alert.deliveries.order_by("pk")]
+        return console.pretty("\n".join(lines) or "Nobody: ALERT_URLS names no channel.")
+
+
+@admin.register(AlertDelivery)
+class AlertDeliveryAdmin(ReadOnlyAdmin):
+    """One message to one channel."""
+
+    id_lookups = ("pk", "alert_id")
+    list_display = ("next_attempt_at_ago", "alert", "kind", "channel_name", "shown_state", "attempts")
+    list_display_links = ("next_attempt_at_ago",)
+    list_select_related = ("alert",)
+    list_filter = ("kind",)
+    search_fields = ("channel_name__icontains",)
+    fieldsets = (
+        (None, {"fields": ("alert", "kind", "channel_name", "shown_state", "attempts", "last_error", "id_whole")}),
+        ("When", {"fields": ("next_attempt_at_exact", "sent_at_exact", "given_up_at_exact")}),
+    )
+
+    @admin.display(description="State")
+    def shown_state(self, delivery: AlertDelivery) -> Any:
+        return console.badge(ALERT_DELIVERY[_delivery_state(delivery)])
+
+
+def _alert_state(alert: Alert) -> str:
+    return "recovered" if alert.recovered_at else "open"
+
+
+def _delivery_state(delivery: AlertDelivery) -> str:
+    if delivery.sent_at:
+        return "sent"
+    return "given_up" if delivery.given_up_at else "waiting"
+
+
+def _delivery(delivery: AlertDelivery) -> str:
+    word = ALERT_DELIVERY[_delivery_state(delivery)].word.lower()
+    return f"{word} after {delivery.attempts} failed: {delivery.last_error}" if delivery.last_error else word

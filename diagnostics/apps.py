@@ -5,4 +5,8 @@ class DiagnosticsConfig(AppConfig):
     name = "diagnostics"
 
     def ready(self) -> None:
-        from diagnostics import receivers  # noqa: F401 - it connects itself to the signals
+        from connections.events import event_subscribe
+        from diagnostics import checks, receivers  # noqa: F401 - they register themselves
+        from diagnostics.services import alerts
+
+        event_subscribe(*alerts.OPENING, *alerts.CLOSING, name="alerts", handler=alerts.alert_on_event)

@@ -10,11 +10,11 @@ from django.utils import timezone
 
 from config import console
 from config.admin import oldest_id
-from config.states import CONNECTION, ERROR, EVENT, EXCHANGE, FAILED_RECORD, OVERALL, RUN, WEBHOOK, State, state
+from config.states import ALERT, CONNECTION, ERROR, EVENT, EXCHANGE, FAILED_RECORD, OVERALL, RUN, WEBHOOK, State, state
 from connections.models import Connection, DomainEvent, PlaidExchange
 from connections.models.connection import Status
 from connections.states import connection_state, late, next_step
-from diagnostics.models import ErrorEvent
+from diagnostics.models import Alert, ErrorEvent
 from sync.models import SyncFailure, SyncRun
 from webhooks.models import WebhookEvent
 
@@ -51,7 +51,7 @@ class Home:
 
 
 def context(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
-    """unfold's callback: the template's context, with `home`. At most eight queries, whatever the tables hold."""
+    """unfold's callback: the template's context, with `home`. At most nine queries, whatever the tables hold."""
     return context | {"home": _home(request), "title": "Home"}
 
 
@@ -97,6 +97,10 @@ def _home(request: HttpRequest) -> Home:
         count = _capped(ErrorEvent.objects.filter(pk__gte=since, status__gte=500))
         url = console.to_list("diagnostics.errorevent", kind="ours", since="24h")
         _need(home, count, ERROR["ours"], url, "Errors of ours in 24 hours", "Open one and read its stack.")
+    if console.may_view(request, "diagnostics.alert"):
+        count = _capped(Alert.objects.filter(recovered_at=None, connection=None))
+        url = console.to_list("diagnostics.alert", state="open")
+        _need(home, count, ALERT["open"], url, "Open alerts about the installation", "Each says what to do.")
     if console.may_view(request, "connections.domainevent"):
         count = _capped(DomainEvent.objects.filter(parked_at__isnull=False))
         url = console.to_list("connections.domainevent", state="parked")

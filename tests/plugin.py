@@ -34,6 +34,7 @@ ENVIRONMENT = {
     "BACKOFF_BASE_S": "0.2",
     "BACKOFF_MAX_S": "2",
     "EVENT_BACKOFF_S": "0.1",
+    "ALERT_BACKOFF_S": "0.1",
     "RATE_LIMIT_WAIT_S": "0.5",
     "SYNC_RESTART_JITTER_S": "0.05",
     "THROTTLE_USER": "0",

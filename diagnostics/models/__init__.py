@@ -1,3 +1,4 @@
+from diagnostics.models.alert import Alert, AlertDelivery
 from diagnostics.models.error_event import ErrorEvent
 
-__all__ = ["ErrorEvent"]
+__all__ = ["Alert", "AlertDelivery", "ErrorEvent"]

@@ -1,0 +1,96 @@
+"""Alerts: opened and closed by what happens, one a subject and cause until it recovers.
+
+A handler of domain events: it runs in a transaction of its own and writes rows. `alert_delivery` tells the channels.
+"""
+
+from typing import Any
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import F
+from django.urls import reverse
+from django.utils import timezone
+
+from connections.errors import CATALOGUE
+from connections.events import EventType
+from connections.models import Connection, DomainEvent
+from connections.models.connection import Status
+from diagnostics.models import Alert, AlertDelivery
+from diagnostics.services.channels import channels
+
+OPENING = (EventType.SYNC_FAILED, EventType.REAUTH_REQUIRED)
+CLOSING = (EventType.SYNC_SUCCEEDED, EventType.CONNECTION_ACTIVATED, EventType.CONNECTION_DISCONNECTED)
+
+
+def alert_on_event(event: DomainEvent) -> None:
+    """The events of a connection come in their order, so what is open here is what is wrong there."""
+    if event.type in CLOSING:
+        if event.type != EventType.SYNC_SUCCEEDED or event.payload.get("recovered"):
+            alerts_close(subject=subject_of(event.connection_id))
+    elif event.type == EventType.REAUTH_REQUIRED or event.payload.get("status") == Status.FAILED:
+        _open_for_connection(event)
+
+
+def subject_of(connection_id: Any) -> str:
+    return f"connection:{connection_id}"
+
+
+def _open_for_connection(event: DomainEvent) -> None:
+    connection = Connection.objects.select_related("workspace").get(events=event)
+    cause = event.payload.get("code") or "internal_error"
+    known = CATALOGUE.get(cause, CATALOGUE["internal_error"])
+    page = f"{settings.PUBLIC_URL}{reverse('admin:connections_connection_change', args=[connection.pk])}"
+    alert_open(
+        subject=subject_of(connection.pk),
+        cause=cause,
+        title=f"{connection.name} ({connection.workspace.name}): {known.title}",
+        text=f"{known.detail} {known.remediation}\n{page}",
+        correlation_id=event.correlation_id,
+        connection=connection,
+    )
+
+
+@transaction.atomic
+def alert_open(
+    *, subject: str, cause: str, title: str, text: str, correlation_id: str = "", connection: Connection | None = None
+) -> Alert:
+    """The open alert of this subject and cause, made where there is none; then every channel has a message to come.
+
+    Told again, it is only counted.
+    """
+    alert, is_new = Alert.objects.get_or_create(
+        subject=subject,
+        cause=cause,
+        recovered_at=None,
+        defaults={
+            "title": title[:300],
+            "text": text,
+            "correlation_id": correlation_id,
+            "connection": connection,
+            "workspace_id": connection.workspace_id if connection else None,
+        },
+    )
+    if is_new:
+        _announce([alert], AlertDelivery.Kind.OPENED)
+    else:
+        Alert.objects.filter(pk=alert.pk).update(occurrences=F("occurrences") + 1, last_seen_at=timezone.now())
+    return alert
+
+
+@transaction.atomic
+def alerts_close(*, subject: str, cause: str | None = None) -> int:
+    """What was open about it is over, and the channels that were told will hear that too. Returns how many."""
+    still = Alert.objects.select_for_update(no_key=True).filter(subject=subject, recovered_at=None)
+    found = list(still.filter(cause=cause) if cause else still)
+    Alert.objects.filter(pk__in=[alert.pk for alert in found]).update(recovered_at=timezone.now())
+    _announce(found, AlertDelivery.Kind.RECOVERED)
+    return len(found)
+
+
+def _announce(alerts: list[Alert], kind: AlertDelivery.Kind) -> None:
+    rows = [
+        AlertDelivery(alert=alert, kind=kind, channel=channel.fingerprint, channel_name=channel.name)
+        for alert in alerts
+        for channel in channels().values()
+    ]
+    AlertDelivery.objects.bulk_create(rows, ignore_conflicts=True)

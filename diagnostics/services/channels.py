@@ -1,0 +1,121 @@
+"""Where alerts go: the URLs of ALERT_URLS, as apprise understands them. A URL holds secrets, so it is never shown whole."""
+
+import hashlib
+import logging
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from django.conf import settings
+
+from config.logs import scrub
+
+# Nothing that runs a program or writes to this machine: an alert leaves by the network or by mail.
+SCHEMES = frozenset(
+    [
+        "json",
+        "jsons",
+        "xml",
+        "xmls",
+        "form",
+        "forms",
+        "mailto",
+        "mailtos",
+        "slack",
+        "msteams",
+        "workflows",
+        "discord",
+        "mmost",
+        "mmosts",
+        "rocket",
+        "rockets",
+        "matrix",
+        "matrixs",
+        "tgram",
+        "ntfy",
+        "ntfys",
+        "gotify",
+        "gotifys",
+        "pover",
+        "pagerduty",
+        "opsgenie",
+        "splunk",
+        "signal",
+        "signals",
+        "twilio",
+        "zulip",
+        "wxteams",
+        "gchat",
+        "hassio",
+        "hassios",
+        "ifttt",
+        "webexteams",
+        "sendgrid",
+        "mailgun",
+        "ses",
+        "sns",
+    ]
+)
+
+
+class ChannelRefused(Exception):
+    """The channel did not take the message; the text says why, without secrets."""
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    fingerprint: str
+    name: str
+    url: str = field(repr=False)
+
+    def send(self, *, title: str, text: str, is_recovery: bool) -> None:
+        """Deliver one message; a few seconds at most. Raises ChannelRefused with what apprise said, without secrets."""
+        import apprise
+
+        kind = apprise.NotifyType.SUCCESS if is_recovery else apprise.NotifyType.FAILURE
+        with apprise.LogCapture(level=logging.WARNING) as said:
+            has_arrived = _instance(self.url).notify(body=text, title=title, notify_type=kind)
+            reason = said.getvalue()
+        if not has_arrived:
+            raise ChannelRefused(self._without_secrets(reason) or "the channel did not take it")
+
+    def _without_secrets(self, said: str) -> str:
+        parts = urlsplit(self.url)
+        secrets = {parts.password, parts.username, *parts.path.split("/"), *parts.query.split("&"), parts.netloc}
+        for secret in sorted((part for part in secrets if part and len(part) > 3), key=len, reverse=True):
+            said = said.replace(secret, "…").replace(unquote(secret), "…")
+        return scrub(" ".join(said.split()))[:1_000]
+
+
+def channels() -> dict[str, Channel]:
+    """By fingerprint."""
+    return _channels(tuple(settings.ALERT_URLS))
+
+
+@lru_cache(maxsize=4)
+def _channels(urls: tuple[str, ...]) -> dict[str, Channel]:
+    found = {}
+    for url in urls:
+        fingerprint = hashlib.sha256(url.encode()).hexdigest()[:32]
+        found[fingerprint] = Channel(fingerprint, _instance(url).url(privacy=True)[:200], url)
+    return found
+
+
+def unusable(urls: list[str]) -> list[str]:
+    """A sentence for each URL that is no channel; nothing of the URL but its place and scheme."""
+    sentences = []
+    for number, url in enumerate(urls, 1):
+        scheme = urlsplit(url).scheme.lower()
+        if scheme not in SCHEMES:
+            sentences.append(f"ALERT_URLS: entry {number} has the scheme {scheme or 'none'!r}, which is not allowed.")
+        elif _instance(url) is None:
+            sentences.append(f"ALERT_URLS: entry {number} ({scheme}://…) is not a complete address of that kind.")
+    return sentences
+
+
+def _instance(url: str) -> Any:
+    import apprise
+
+    logging.getLogger("apprise").propagate = False  # its lines may quote a URL; what it says is kept with the delivery
+    return apprise.Apprise.instantiate(url, suppress_exceptions=True)

@@ -1,0 +1,211 @@
+"""Operators are told once of each trouble, and once of its end, however often the notifier dies."""
+
+import json
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from django.core import checks
+from django.core.management import call_command
+from django.core.management.base import SystemCheckError
+
+from connections.events import EventType, event_record
+from connections.models import Connection
+from connections.services import event_dispatch
+from diagnostics.models import Alert, AlertDelivery
+from diagnostics.services import alert_delivery, alerts
+from diagnostics.services.channels import channels, unusable
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+class Sink:
+    """An HTTP endpoint that takes alerts; `status` is what it answers."""
+
+    def __init__(self) -> None:
+        self.got: list[dict] = []
+        self.status = 200
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), self.handler())
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.url = f"json://operator:s3cret-password@127.0.0.1:{self.server.server_port}/hook/t0ken-in-path"
+
+    def handler(sink):  # noqa: N805 - the class below has a self of its own
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self):
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                if sink.status == 200:
+                    sink.got.append(json.loads(body))
+                self.send_response(sink.status)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, *_args):
+                pass
+
+        return Handler
+
+    @property
+    def titles(self) -> list[str]:
+        return [message["title"] for message in self.got]
+
+
+@pytest.fixture
+def sink(settings):
+    made = Sink()
+    settings.ALERT_URLS = [made.url]
+    yield made
+    made.server.shutdown()
+    made.server.server_close()
+
+
+def connected(alice, name: str = "First Bank") -> Connection:
+    owned = {"workspace": alice.workspace, "owner": alice.user}
+    return Connection.objects.create(provider="plaid", name=name, status="active", environment="sandbox", **owned)
+
+
+@pytest.fixture
+def connection(alice) -> Connection:
+    return connected(alice)
+
+
+def tell(connection: Connection, type_: EventType, **payload) -> None:
+    from django.db import transaction
+
+    with transaction.atomic():
+        event_record(type_, connection_id=connection.pk, payload=payload)
+    event_dispatch.events_dispatch(deadline=time.monotonic() + 10)
+
+
+def send() -> int:
+    return alert_delivery.alerts_send(deadline=time.monotonic() + 20)
+
+
+def test_one_alert_a_connection_and_cause_until_it_recovers(connection, sink):
+    for _ in range(3):
+        tell(connection, EventType.SYNC_FAILED, code="provider_error", status="failed")
+    assert send() == 1
+    assert send() == 0
+    assert Alert.objects.get().occurrences == 3
+    assert connection.name in sink.titles[0]
+    tell(connection, EventType.SYNC_SUCCEEDED, recovered=True)
+    assert send() == 1
+    assert sink.titles[1].startswith("Recovered: ")
+    tell(connection, EventType.SYNC_FAILED, code="provider_error", status="failed")
+    assert send() == 1
+    assert Alert.objects.filter(recovered_at=None).count() == 1
+    assert Alert.objects.count() == 2
+
+
+def test_another_cause_is_another_alert_and_one_recovery_ends_both(connection, sink):
+    tell(connection, EventType.SYNC_FAILED, code="provider_error", status="failed")
+    tell(connection, EventType.REAUTH_REQUIRED, code="reauth_required")
+    assert send() == 2
+    tell(connection, EventType.CONNECTION_ACTIVATED, was="needs_reauth")
+    assert send() == 2
+    assert not Alert.objects.filter(recovered_at=None).exists()
+
+
+def test_a_failure_that_is_tried_again_alarms_nobody(connection, sink):
+    """Two failures in a row, a bank that is down for an hour: the connection is still active."""
+    tell(connection, EventType.SYNC_FAILED, code="bank_unavailable", status="active", failures=2)
+    tell(connection, EventType.SYNC_SUCCEEDED, recovered=False)
+    assert send() == 0
+    assert not Alert.objects.exists()
+
+
+def test_a_channel_that_is_down_gets_the_alert_when_it_is_back(connection, sink):
+    sink.status = 503
+    tell(connection, EventType.SYNC_FAILED, code="provider_error", status="failed")
+    assert send() == 0
+    waiting = AlertDelivery.objects.get()
+    assert (waiting.sent_at, waiting.given_up_at) == (None, None)
+    assert waiting.attempts >= 1
+    tell(connection, EventType.SYNC_SUCCEEDED, recovered=True)
+    sink.status = 200
+    deadline = time.monotonic() + 20
+    AlertDelivery.objects.update(next_attempt_at=waiting.alert.opened_at)
+    while len(sink.got) < 2 and time.monotonic() < deadline:
+        send()
+        time.sleep(0.1)
+        AlertDelivery.objects.filter(sent_at=None).update(next_attempt_at=waiting.alert.opened_at)
+    assert [title.startswith("Recovered") for title in sink.titles] == [False, True]
+
+
+def test_what_a_dead_notifier_held_is_sent_by_the_next(connection, sink, settings):
+    tell(connection, EventType.SYNC_FAILED, code="provider_error", status="failed")
+    held = alert_delivery._claim()  # and then its process is killed
+    assert held is not None
+    assert send() == 0
+    AlertDelivery.objects.update(next_attempt_at=held.alert.opened_at)  # SEND_S later
+    assert send() == 1
+
+
+def test_two_notifiers_send_each_message_once(alice, sink):
+    for number in range(10):
+        other = connected(alice, f"Bank {number}")
+        tell(other, EventType.SYNC_FAILED, code="provider_error", status="failed")
+
+    def work():
+        from django.db import connection as database
+
+        send()
+        database.close()
+
+    workers = [threading.Thread(target=work) for _ in range(3)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert len(sink.got) == len(set(sink.titles)) == 10
+
+
+def test_a_channel_that_is_gone_is_given_up_visibly(connection, sink, settings):
+    tell(connection, EventType.SYNC_FAILED, code="provider_error", status="failed")
+    settings.ALERT_URLS = []
+    assert send() == 0
+    assert "no longer" in AlertDelivery.objects.get(given_up_at__isnull=False).last_error
+
+
+def test_no_secret_of_a_channel_is_kept_or_shown(connection, sink):
+    sink.status = 401
+    tell(connection, EventType.SYNC_FAILED, code="provider_error", status="failed")
+    send()
+    delivery = AlertDelivery.objects.get()
+    kept = f"{delivery.channel} {delivery.channel_name} {delivery.last_error} {channels()}"
+    assert delivery.last_error
+    assert "s3cret-password" not in kept
+    assert "t0ken-in-path" not in delivery.last_error
+
+
+def test_old_alerts_are_forgotten_and_open_ones_stay(connection, sink):
+    tell(connection, EventType.SYNC_FAILED, code="provider_error", status="failed")
+    assert alert_delivery.alerts_purge() == 0
+    alerts.alerts_close(subject=alerts.subject_of(connection.pk))
+    Alert.objects.update(recovered_at=Alert.objects.get().opened_at - 2 * alert_delivery.KEPT_FOR)
+    assert alert_delivery.alerts_purge() == 1
+    assert not AlertDelivery.objects.exists()
+
+
+def test_an_unusable_channel_is_told_at_the_start_without_its_secrets(settings):
+    settings.ALERT_URLS = ["json://localhost", "syslog://", "slack://only-one-part-of-the-token", "nonsense"]
+    assert unusable(settings.ALERT_URLS) == [
+        "ALERT_URLS: entry 2 has the scheme 'syslog', which is not allowed.",
+        "ALERT_URLS: entry 3 (slack://…) is not a complete address of that kind.",
+        "ALERT_URLS: entry 4 has the scheme 'none', which is not allowed.",
+    ]
+    with pytest.raises(SystemCheckError, match="entry 2"):
+        call_command("check", tag=[checks.Tags.security])
+
+
+def test_a_bank_that_fails_for_good_reaches_the_operators(link, sink, process):
+    """From Plaid's answer through run, event and handler to the channel, by real processes."""
+    bank = link(transactions=5)
+    bank.fault("error", status=400, error_type="ITEM_ERROR", error_code="ITEM_NOT_FOUND", times=100)
+    process("worker", ALERT_URLS=sink.url)
+    process("beat", ALERT_URLS=sink.url)
+    deadline = time.monotonic() + 40
+    while not sink.got and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert Alert.objects.get().connection_id == bank.connection.pk
+    assert bank.connection.name in sink.titles[0]

@@ -1,6 +1,7 @@
 """One id that follows a piece of work: through the request, the log lines, the task, the provider call, the answer.
 
-It comes in as `X-Correlation-ID` (1-128 of letters, digits, `.`, `_`, `-`; anything else is replaced) or is made here.
+It comes in as `X-Correlation-ID` (1-128 of letters, digits, `.`, `_`, `-`; anything else is replaced, and so is what looks
+like a token: the id is written everywhere) or is made here.
 """
 
 import re
@@ -11,7 +12,7 @@ from contextvars import ContextVar
 from typing import Any
 
 HEADER = "X-Correlation-ID"
-_ACCEPTED = re.compile(r"[A-Za-z0-9._-]{1,128}")
+_ACCEPTED = re.compile(r"(?!(?:access|public|link)-|cwt_|eyJ)[A-Za-z0-9._-]{1,128}")
 _current: ContextVar[str] = ContextVar("correlation_id", default="")
 
 

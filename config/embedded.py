@@ -327,6 +327,9 @@ class Embedded:
             "timezone": "UTC",
             "log_timezone": "UTC",
             "log_checkpoints": "off",
+            # A refused statement is quoted with its values; whoever sent it gets the error, and logs it without secrets.
+            "log_min_messages": "log",
+            "log_min_error_statement": "panic",
         }
         if not self.durable:
             options |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_wal_size": "4GB"}

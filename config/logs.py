@@ -1,6 +1,7 @@
 """Structured logs: one event a line, with the correlation id, and without a secret."""
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 import structlog
@@ -10,18 +11,33 @@ from config import correlation
 
 # What a value looks like when it must not be written down, wherever it turns up.
 _SECRET_VALUE = re.compile(
-    r"(access|public|link)-(sandbox|production|development)-[\w-]+"  # Plaid tokens
+    r"(access|public|link|processor|user|assets)-(sandbox|production|development)-[\w-]+"  # Plaid tokens
     r"|cwt_[\w-]+"  # our own bearer tokens
     r"|(?<=Bearer )[\w.~+/=-]+"
     r"|(?<=Basic )[\w+/=-]+"
     r"|eyJ[\w-]+\.[\w-]+\.[\w-]*"  # JWTs
     r"|(?<=://)[^/@\s:]*:[^/@\s]+(?=@)"  # userinfo in a URL
     r"|\b(ck|cs)_[0-9a-f]{20,}"  # WooCommerce keys
+    r"|(?<=Failing row contains )\(.*"  # PostgreSQL quotes the whole row
+)
+# A name beside its value within a text: password=…, "client_secret": "…", escaped once more inside of JSON or not.
+_NAME = r"(?:secret|password|passwd|token|api_?key)[\w-]{0,40}"
+_SECRET_PAIR = re.compile(
+    rf"""({_NAME}(?:=|\\*["']\s*:\s*)\\*["'])(?!\[hidden\])[^"'\\]+|({_NAME}=)(?!\\*["']|\[hidden\])[^\s&"'\\,;)}}\]]+""",
+    re.IGNORECASE,
 )
 _SECRET_NAME = re.compile(
     r"secret|password|token(?!_prefix)|authorization|cookie|credential|api_key|dsn|private", re.IGNORECASE
 )
 HIDDEN = "[hidden]"
+_SHORTEST = 8  # a shorter one would turn up in ordinary words
+_known: list[re.Pattern[str]] = []
+
+
+def keep_secret(secrets: Iterable[str]) -> None:
+    """Hide the installation's own secrets wherever they turn up, whatever they look like."""
+    found = sorted({secret for secret in secrets if len(secret) >= _SHORTEST}, key=len, reverse=True)
+    _known[:] = [re.compile("|".join(map(re.escape, found)))] if found else []
 
 
 def storable(text: str) -> str:
@@ -34,9 +50,11 @@ def scrub(value: Any, *, name: str = "") -> Any:
     if name and value and _SECRET_NAME.search(name) and not isinstance(value, bool | int | float):
         return HIDDEN
     if isinstance(value, str):
-        return _SECRET_VALUE.sub(HIDDEN, storable(value))
+        return _without_secrets(storable(value))
+    if isinstance(value, bytes):
+        return _without_secrets(storable(value.decode(errors="replace")))
     if isinstance(value, dict):
-        return {key: scrub(item, name=str(key)) for key, item in value.items()}
+        return {scrub(key): scrub(item, name=str(key)) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [scrub(item) for item in value]
     return value
@@ -44,7 +62,13 @@ def scrub(value: Any, *, name: str = "") -> Any:
 
 def scrub_bytes(raw: bytes) -> bytes:
     """The bytes, whatever they are, without what looks like a secret."""
-    return _SECRET_VALUE.sub(HIDDEN, raw.decode("latin-1")).encode("latin-1")
+    return _without_secrets(raw.decode("latin-1")).encode("latin-1")
+
+
+def _without_secrets(text: str) -> str:
+    for known in _known:
+        text = known.sub(HIDDEN, text)
+    return _SECRET_PAIR.sub(rf"\1\2{HIDDEN}", _SECRET_VALUE.sub(HIDDEN, text))
 
 
 def _with_correlation(_logger: Any, _method: str, event: EventDict) -> EventDict:
@@ -55,6 +79,11 @@ def _with_correlation(_logger: Any, _method: str, event: EventDict) -> EventDict
 
 def _scrubbed(_logger: Any, _method: str, event: EventDict) -> EventDict:
     return {key: value if key.startswith("_") else scrub(value, name=key) for key, value in event.items()}
+
+
+def _line_scrubbed(_logger: Any, _method: str, line: str) -> str:
+    """The line as it leaves: whatever object a renderer turned into text is in it as well."""
+    return _without_secrets(line)
 
 
 def configuration(*, level: str, form: str) -> dict:
@@ -86,6 +115,7 @@ def configuration(*, level: str, form: str) -> dict:
         structlog.processors.format_exc_info,
         _scrubbed,
         renderer,
+        _line_scrubbed,
     ]
     return {
         "version": 1,

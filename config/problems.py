@@ -26,6 +26,7 @@ from rest_framework import exceptions
 from rest_framework.response import Response
 
 from config import correlation
+from config.logs import scrub
 from config.rendering import JSONRenderer
 from connections.errors import CATALOGUE, CausewayError
 
@@ -97,8 +98,8 @@ def problem(error: CausewayError, *, instance: str) -> dict[str, Any]:
         "type": f"/docs/errors/{error.code}",
         "title": error.entry.title,
         "status": error.entry.status,
-        "detail": error.detail,
-        "instance": instance,
+        "detail": scrub(error.detail),
+        "instance": scrub(instance),
         "code": error.code,
         "remediation": error.remediation,
         "retryable": error.entry.is_retryable,
@@ -106,7 +107,7 @@ def problem(error: CausewayError, *, instance: str) -> dict[str, Any]:
         "correlation_id": correlation.current(),
     }
     if error.fields is not None:
-        body["errors"] = error.fields
+        body["errors"] = {scrub(name): scrub(messages) for name, messages in error.fields.items()}
     return body | error.extra
 
 

@@ -51,6 +51,7 @@ SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$"]
 SECURE_HSTS_SECONDS = 31_536_000 if IS_HTTPS else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = IS_HTTPS
 SESSION_COOKIE_HTTPONLY = True
+SESSION_ENGINE = "config.sessions"
 X_FRAME_OPTIONS = "DENY"
 
 # --- applications ----------------------------------------------------------------------------------------------------
@@ -309,9 +310,16 @@ SPECTACULAR_SETTINGS = {
 # --- logs ------------------------------------------------------------------------------------------------------------
 LOG_FORMAT = env.choice("LOG_FORMAT", "text" if DEMO else "json", ("text", "json"))
 LOG_LEVEL = env.choice("LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR"))
-from config.logs import configuration
+from config.logs import configuration, keep_secret
 
 LOGGING = configuration(level=LOG_LEVEL, form=LOG_FORMAT)
+_secrets = (SECRET_KEY, JOBS_SECRET, PLAID_SECRET, PLAID_WEBHOOK_SECRET, QUICKBOOKS_CLIENT_SECRET, METRICS_TOKEN)
+_urls = (DATABASE_URL, env.text("DATABASE_OWNER_URL"), REDIS_URL, SIMULATOR_DATABASE_URL, *ALERT_URLS)
+_keys = [pair.partition(":")[2].strip() for pair in env.text("ENCRYPTION_KEYS").split(",")]
+keep_secret(
+    [*_secrets, QUICKBOOKS_WEBHOOK_VERIFIER, *DEMO_SECRETS.values(), *_keys]
+    + [unquote(urlsplit(url).password or "") for url in _urls]
+)
 
 # --- console ---------------------------------------------------------------------------------------------------------
 UNFOLD = {

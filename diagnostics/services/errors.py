@@ -56,7 +56,7 @@ def answer_record(*, request: HttpRequest, error: BaseException, problem: dict[s
             code=problem["code"],
             status=problem["status"],
             method=_text(request.method, 16),
-            path=scrub(_text(request.path, 500)),
+            path=_text(scrub(request.path), 500),
             user_id=user_id,
             workspace_id=_CURRENT_WORKSPACE,
         )
@@ -125,22 +125,22 @@ def _facts(error: BaseException, *, status: int) -> dict[str, str]:
     facts = {"operator_detail": "", "provider": "", "provider_code": "", "provider_request_id": "", "stack": ""}
     if isinstance(error, CausewayError):
         facts |= {
-            "operator_detail": scrub(_text(error.operator_detail, 2_000)),
+            "operator_detail": _text(scrub(error.operator_detail), 2_000),
             "provider": _text(error.provider, 20),
             "provider_code": _text(error.provider_code, 100),
             "provider_request_id": _text(error.request_id, 100),
         }
     elif status >= 500:
-        facts["operator_detail"] = scrub(_text(f"{type(error).__name__}: {error}", 2_000))
+        facts["operator_detail"] = _text(scrub(f"{type(error).__name__}: {error}"), 2_000)
     if status >= 500:
-        facts["stack"] = scrub(_text(_stack(error), STACK_LIMIT))
+        facts["stack"] = _text(_stack(error), STACK_LIMIT)
     return facts
 
 
 def _stack(error: BaseException) -> str:
     """The traceback without its values. A handler's stand-in has none: then it is that of the exception being handled."""
     shown = error if error.__traceback__ else sys.exc_info()[1] or error
-    lines = "".join(traceback.format_exception(shown))
+    lines = scrub("".join(traceback.format_exception(shown)))  # before it is cut: half a token is not known any more
     return lines if len(lines) <= STACK_LIMIT else "…\n" + lines[-STACK_LIMIT + 2 :]
 
 

@@ -6,7 +6,7 @@ from uuid import UUID
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from connections.api.serializers import ConnectionErrorSerializer
+from connections.api.serializers import ConnectionErrorSerializer, StrictChoiceField
 from sync.models import RunStatus, SyncRun, Trigger
 
 
@@ -71,7 +71,7 @@ class TransactionSerializer(serializers.Serializer):
 
 
 class TransactionFilters(serializers.Serializer):
-    archived = serializers.ChoiceField(choices=["false", "true", "all"], default="false")
+    archived = StrictChoiceField(choices=["false", "true", "all"], default="false")
     account_id = serializers.UUIDField(required=False)
     date_from = serializers.DateField(required=False)
     date_to = serializers.DateField(required=False, help_text="Inclusive.")
@@ -88,4 +88,4 @@ class TransactionFilters(serializers.Serializer):
 
 class RunFilters(serializers.Serializer):
     connection_id = serializers.UUIDField(required=False)
-    status = serializers.ChoiceField(choices=RunStatus.choices, required=False)
+    status = StrictChoiceField(choices=RunStatus.choices, required=False)

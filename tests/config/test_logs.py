@@ -31,13 +31,43 @@ def test_secrets_are_known_by_their_looks(secret):
     assert told.startswith("it said ")
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "GET /x?client_secret=S3cr3t-word&n=1",
+        '{"error": "no", "client_secret": "S3cr3t-word and more", "n": 1}',
+        r"body was b\'{\"password\": \"S3cr3t-word\"}\'",
+        "connect(host='db', password='S3cr3t-word more')",
+        "host=db password=S3cr3t-word port=1",
+        'null value in "x"\nDETAIL:  Failing row contains (1, S3cr3t-word, 2).',
+    ],
+)
+def test_secrets_are_known_by_the_name_beside_them(text):
+    assert "S3cr3t" not in scrub(text)
+    assert "more" not in scrub(text) or "and more" not in text
+    assert scrub(scrub(text)) == scrub(text)
+
+
+def test_the_installations_own_secrets_are_known_whatever_they_look_like(settings):
+    for secret in (settings.SECRET_KEY, settings.JOBS_SECRET, settings.PLAID_SECRET):
+        assert scrub(f"Plaid said {secret}.") == f"Plaid said {HIDDEN}."
+        assert scrub([secret.encode(), {secret: 1}]) == [HIDDEN, {HIDDEN: 1}]
+
+
 def test_secrets_are_known_by_their_names_at_any_depth():
     told = scrub({"a": [{"client_secret": "x", "n": 1}], "password": ["y"], "is_token": True, "name": "Ada"})
     assert told == {"a": [{"client_secret": HIDDEN, "n": 1}], "password": HIDDEN, "is_token": True, "name": "Ada"}
 
 
 def test_ordinary_words_stay():
-    for text in ("access denied", "public transport", "http://127.0.0.1:8000/api", "link-token"):
+    for text in (
+        "access denied",
+        "public transport",
+        "http://127.0.0.1:8000/api",
+        "link-token",
+        "token: invalid",
+        "a token of Plaid's",
+    ):
         assert scrub(text) == text
 
 
@@ -70,7 +100,7 @@ def test_a_wellformed_correlation_id_is_kept(given):
     assert correlation.current() == ""
 
 
-@pytest.mark.parametrize("given", [None, "", "x" * 129, "a b", "a\nb", "é", "<script>"])
+@pytest.mark.parametrize("given", [None, "", "cwt_abc", "access-sandbox-1", "x" * 129, "a b", "a\nb", "é", "<script>"])
 def test_any_other_is_replaced(given):
     with correlation.bound(given) as bound:
         assert bound != given

@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 
+from config.logs import scrub
 from connections import errors
 from connections.errors import CausewayError, ProviderError
 
@@ -130,14 +131,14 @@ def classify(status: int, body: bytes | str | None) -> CausewayError:
 def classify_error(answer: dict[str, Any]) -> CausewayError:
     """The same from a PlaidError object, as answers, Items and webhooks carry it."""
     error_type, error_code = (str(answer.get("error_type") or ""), str(answer.get("error_code") or ""))
-    message, request_id = (str(answer.get("error_message") or ""), str(answer.get("request_id") or ""))
+    message, request_id = (str(answer.get("error_message") or ""), scrub(str(answer.get("request_id") or "")))
     asked_for = f" (request_id {request_id[:64]})" if request_id else ""  # what Plaid's support asks for
-    facts: dict[str, Any] = {
+    facts: dict[str, Any] = {  # an answer may quote what it was asked with
         "provider": PROVIDER,
-        "provider_code": error_code,
-        "provider_type": error_type,
+        "provider_code": scrub(error_code),
+        "provider_type": scrub(error_type),
         "request_id": request_id,
-        "operator_detail": f"{error_type}/{error_code}: {message}"[:500] + asked_for,
+        "operator_detail": scrub(f"{error_type}/{error_code}: {message}")[:500] + asked_for,
     }
     if (error_type, error_code) == ("INVALID_REQUEST", "INVALID_FIELD"):
         return (

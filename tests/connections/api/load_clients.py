@@ -21,6 +21,7 @@ from tests.factories import Person
 UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 TAG = re.compile(r"ws\d+-")
 CLIENTS_A_HOUSE = 5
+NAMES_NO_ROW = {"settings/webhooks"}  # what these answer is about the workspace as a whole
 RAW = ("raw/everything", "raw/stream")  # of load_urls
 # Writes that may be repeated for ever, and their bodies. Any other method than GET is left to the tests of its endpoint.
 WRITES = {
@@ -97,13 +98,12 @@ class Client:
 
     def _read(self, house: House, caller: Person, path: str) -> None:
         status, body = self.ask(house, caller, "GET", self._fill(path, house), path)
-        is_all_theirs = caller.membership.role == Role.OWNER
-        if status != 200 and (is_all_theirs or "{" not in path):
+        if status != 200 and caller.membership.role == Role.OWNER:
             self._wrong(house, path, f"{status} for what is {caller.user}'s own: {body[:300]}")
 
     def page(self, house: House, caller: Person) -> None:
         """A page of a list; sometimes from a position that somebody of another workspace was given."""
-        lists = [path for path in self.paths if path not in (*RAW, "me") and not path.endswith("_id}")]
+        lists = [path for path in self.paths if path not in {*RAW, *NAMES_NO_ROW, "me"} and not path.endswith("_id}")]
         path = self.random.choice(lists)
         taken = list(self.findings.cursors[path])
         query = {"page_size": self.random.choice((1, 3, 20, 100))} | (

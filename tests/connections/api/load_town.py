@@ -6,13 +6,14 @@ from datetime import date, timedelta
 from typing import Any
 
 from django.apps import apps
+from django.utils import timezone
 
 from connections.ids import uuid7
 from connections.models import Connection, Membership, Role, User, Workspace
-from connections.tenancy import TenantModel
 from sync.models import SyncFailure, SyncRun, Transaction
 from tests.connections.api.scene import make_account, make_bank, make_shop
 from tests.factories import Person, person
+from webhooks.models import WebhookEvent
 
 TRANSACTIONS, RUNS = 40, 12
 
@@ -61,6 +62,13 @@ class Town:
         SyncFailure.objects.create(
             **mine, run=runs[0], external_id=f"{house.tag}x", reason=f"{house.tag}r", payload="{}"
         )
+        now = timezone.now()
+        told = WebhookEvent.objects.create(
+            **mine, provider=connection.provider, dedupe_key=str(connection.pk), item_id=f"{house.tag}item", code="CODE",
+            event_type="TYPE", body=b"{}", payload={"item_id": f"{house.tag}item"}, note=f"{house.tag}note",
+            status="processed", next_attempt_at=now, received_at=now, last_received_at=now, correlation_id=f"{house.tag}event",
+        )  # fmt: skip
+        house.ids["event_id"].append(str(told.pk))
         is_owners = connection.owner.username.endswith(Role.OWNER)
         if connection.provider == "plaid":
             account = make_account(connection, f"{house.tag}account", official_name=f"{house.tag}official")
@@ -92,4 +100,5 @@ class Town:
 
 
 def tenant_models() -> list[Any]:
-    return [model for model in apps.get_models() if issubclass(model, TenantModel)]
+    """All that belongs to a workspace."""
+    return [model for model in apps.get_models() if any(field.name == "workspace" for field in model._meta.fields)]

@@ -472,6 +472,12 @@ class PermanentError(ProviderError):
     default_code = "bank_not_supported"
 
 
+class AccessWithdrawn(PermanentError):
+    """The person took the access back: nothing is asked any more but its removal at the provider."""
+
+    default_code = "bank_revoked"
+
+
 class Misconfigured(ProviderError):
     """The installation's own keys or set-up are wrong: connections keep their states, an operator acts."""
 

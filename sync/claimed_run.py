@@ -13,12 +13,12 @@ from django.utils import timezone
 
 from config import correlation
 from config.logs import scrub
-from connections.errors import AccountsChanged, CausewayError, LeaseLost, NeedsReauth, RateLimited
+from connections.errors import AccessWithdrawn, AccountsChanged, CausewayError, LeaseLost, NeedsReauth, RateLimited
 from connections.events import EventType, event_record, event_sql, event_values
 from connections.ids import uuid7
 from connections.models import Connection
 from connections.providers.base import SyncPage
-from connections.services import lifecycle
+from connections.services import lifecycle, plaid_news
 from sync import staging
 from sync.leases import Claim, fence
 from sync.ledger import Ledger
@@ -204,8 +204,11 @@ def run_fail(held: Claim, position: Position, error: CausewayError) -> None:
     """
     with transaction.atomic():
         locked = Connection.objects.select_for_update(no_key=True).get(pk=held.connection_id)
-        lifecycle.record_failure(locked, error)
-        locked.save()
+        if isinstance(error, AccessWithdrawn):
+            plaid_news.access_end(locked, item_id=held.plaid_item_id, error=error)
+        else:
+            lifecycle.record_failure(locked, error)
+            locked.save()
         mine = SyncRun.objects.filter(pk=position.run_id, lease_token=held.token)
         mine.update(status=RunStatus.FAILED, finished_at=timezone.now(), lease_token=None, errors=[_error_entry(error)])
         staging.clear(position.run_id)
@@ -219,11 +222,13 @@ def run_fail(held: Claim, position: Position, error: CausewayError) -> None:
         fence(
             held,
             "offered_until = NULL, is_large = false, last_sync_error = %(error)s, "
+            "removed_at = CASE WHEN %(is_over)s THEN now() ELSE removed_at END, "
             "details_at = CASE WHEN %(is_churned)s THEN NULL ELSE details_at END, "
             "reauth_needed_at = CASE WHEN %(is_reauth)s THEN coalesce(reauth_needed_at, now()) ELSE reauth_needed_at END, ",
             {
                 "error": scrub(f"{error.code}: {error.operator_detail or error.detail}"),
                 "is_reauth": isinstance(error, NeedsReauth),
+                "is_over": isinstance(error, AccessWithdrawn),
                 "is_churned": isinstance(error, AccountsChanged),
             },
         )

@@ -11,7 +11,7 @@ from django.db.models import F
 from django.utils import timezone
 
 from config.logs import scrub
-from connections.errors import NeedsReauth, PermanentError
+from connections.errors import AccessWithdrawn, NeedsReauth, PermanentError
 from connections.models import Account, Connection, PlaidItem, PlaidItemAccount
 from connections.services import lifecycle
 from connections.services.plaid_items import item_retire, readable_token, relink_completed
@@ -82,12 +82,8 @@ def permission_revoked(connection: Connection, item: PlaidItem, *, provider_code
     if item.repaired_at and item.repaired_at > told_at:
         return "The login was repaired since."
     detail = "the person withdrew the access at Plaid or the bank"
-    error = PermanentError(code="bank_revoked", provider="plaid", provider_code=provider_code, operator_detail=detail)
-    lifecycle.record_failure(connection, error)
-    lifecycle.clear_backoff(connection)  # there is nothing to wait for
-    connection.reauth_due_at = None
-    connection.save()
-    item_retire(connection, item_id=item.item_id, access_token=readable_token(connection))
+    error = AccessWithdrawn(provider="plaid", provider_code=provider_code, operator_detail=detail)
+    access_end(connection, item_id=item.item_id, error=error)
     PlaidItem.objects.filter(pk=item.pk).update(
         removed_at=timezone.now(),
         last_sync_error=detail,
@@ -98,6 +94,15 @@ def permission_revoked(connection: Connection, item: PlaidItem, *, provider_code
         account_selection_at=None,
     )
     return "Syncs have ended; the Item is removed at Plaid, and the bank can be linked again."
+
+
+def access_end(connection: Connection, *, item_id: str, error: AccessWithdrawn) -> None:
+    """The connection fails for good, and its Item is put down for removal. The caller marks the Item as removed."""
+    lifecycle.record_failure(connection, error)
+    lifecycle.clear_backoff(connection)  # there is nothing to wait for
+    connection.reauth_due_at = None
+    connection.save()
+    item_retire(connection, item_id=item_id, access_token=readable_token(connection))
 
 
 def account_revoked(connection: Connection, item: PlaidItem, *, plaid_account_id: str, told_at: datetime) -> str:

@@ -37,7 +37,10 @@ def run_request(*, connection_id: UUID, trigger: Trigger, requested_by: User | N
     lifecycle.refuse_unless_syncable(connection)
     if lifecycle.clear_backoff(connection):
         connection.save(update_fields=["next_attempt_at", "wait_reason", "updated_at"])
-    PlaidItem.objects.filter(connection=connection).update(dirty_seq=F("dirty_seq") + 1, offered_until=None)
+    linked = PlaidItem.objects.filter(connection=connection, removed_at=None)
+    if not linked.update(dirty_seq=F("dirty_seq") + 1, offered_until=None):
+        is_told = connection.error_code.startswith("bank_")
+        raise Conflict(code=connection.error_code if is_told else "connection_not_active")
     run, created = SyncRun.objects.get_or_create(
         connection=connection,
         parameters_hash=parameters_hash(INCREMENTAL),

@@ -15,9 +15,11 @@ from connections.sandbox.faults import AFTER, BEFORE
 from connections.services import plaid_links
 from connections.services.plaid_exchange import public_token_exchange
 from connections.services.plaid_items import relink_completed
+from connections.services.plaid_removal import retired_items_remove
 from sync import engine
-from sync.models import RunStatus, SyncRun
+from sync.models import RunStatus, SyncRun, Trigger
 from sync.services.dispatch import items_offer
+from sync.services.runs import run_request
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -67,6 +69,7 @@ SIGN_IN = asks("bank_sign_in_required")
 AT_THE_BANK = asks("bank_action_required")
 NO_ACCOUNTS = asks("bank_no_accounts")
 REVOKED = fails("bank_revoked")
+WITHDRAWN = After("bank_revoked", Status.FAILED, failures=1)
 NOT_SUPPORTED = fails("bank_not_supported")
 NOT_ENABLED = fails("feature_not_enabled")
 BANK_DOWN = tries_again("bank_unavailable", 15 * MINUTE)
@@ -92,7 +95,7 @@ SYNC: dict[tuple[str, str], After] = {
     ("ITEM_ERROR", "ACCESS_NOT_GRANTED"): NO_ACCOUNTS,
     ("ITEM_ERROR", "NO_ACCOUNTS"): NO_ACCOUNTS,
     ("ITEM_ERROR", "ITEM_NOT_FOUND"): REVOKED,
-    ("INVALID_INPUT", "USER_PERMISSION_REVOKED"): REVOKED,
+    ("INVALID_INPUT", "USER_PERMISSION_REVOKED"): WITHDRAWN,
     ("ITEM_ERROR", "ITEM_CONCURRENTLY_DELETED"): REVOKED,
     ("ITEM_ERROR", "ITEM_NOT_SUPPORTED"): NOT_SUPPORTED,
     ("ITEM_ERROR", "MFA_NOT_SUPPORTED"): NOT_SUPPORTED,
@@ -259,10 +262,13 @@ def clear(bank) -> None:
     bank.simulator.control("DELETE", "faults")
 
 
-@pytest.mark.parametrize("error", SYNC | BY_RULE, ids=".".join)
+ROWS = {error: expected for error, expected in (SYNC | BY_RULE).items() if expected is not WITHDRAWN}
+
+
+@pytest.mark.parametrize("error", ROWS, ids=".".join)
 def test_an_error_has_the_outcome_of_its_row(synced, error):
     synced.fault("error", **fault(error, times=10))
-    assert_fails_and_comes_back(synced, (SYNC | BY_RULE)[error], lambda: clear(synced))
+    assert_fails_and_comes_back(synced, ROWS[error], lambda: clear(synced))
 
 
 # --- without an error of Plaid's: timeout, reset, TLS, nonsense ---
@@ -422,6 +428,37 @@ def test_accounts_are_read_again_after_plaid_disowned_one(synced):
     assert asked[-3:].count("/accounts/get") == 1
 
 
+def test_access_that_was_withdrawn_is_over_and_its_item_removed_once(synced, simulator, alice):
+    """However it was learned, by webhook or here: only a new link goes on, in the same connection."""
+    synced.control("state", error_code="USER_PERMISSION_REVOKED")
+    before, ours = synced.item, synced.ours()
+    assert synced.sync() == engine.Outcome.FAILED
+    assert_after(synced, WITHDRAWN)
+    assert_item_kept(synced, before, WITHDRAWN)
+    assert synced.item.removed_at
+    assert again(synced) == engine.Outcome.NOTHING
+    with pytest.raises(errors.Conflict) as caught:
+        run_request(connection_id=synced.connection.pk, trigger=Trigger.USER)
+    assert caught.value.code == "bank_revoked"
+    assert [retired_items_remove(), retired_items_remove()] == [1, 0]
+    asked = [row["path"] for row in simulator.control("GET", "log")["requests"]]
+    assert asked.count("/item/remove") == 1
+    assert synced.ours() == ours
+    made = simulator.control("POST", "items", {"transactions": 30, "accounts": 2, "life": False})
+    public_token_exchange(
+        user=alice.user,
+        workspace_id=alice.workspace.pk,
+        public_token=made["public_token"],
+        environment="sandbox",
+        connection=synced.connection,
+    )
+    synced.plaid_id = made["item_id"]
+    assert synced.turn() == engine.Outcome.SYNCED
+    connection = Connection.objects.get()
+    assert (connection.status, connection.error_code, synced.item.removed_at) == (Status.ACTIVE, "", None)
+    assert set(synced.truth()) <= set(synced.ours())
+
+
 def test_a_token_that_was_rotated_away_fails_the_connection_and_deletes_nothing(synced, settings):
     from connections.services.plaid_items import credential_of
 
@@ -446,7 +483,6 @@ def rotate(simulator, token: str, settings) -> None:
     ("state", "expected"),
     [
         ({"login_required": True}, SIGN_IN),
-        ({"error_code": "USER_PERMISSION_REVOKED"}, REVOKED),
         ({"error_code": "NO_ACCOUNTS"}, NO_ACCOUNTS),
     ],
 )

@@ -17,7 +17,7 @@ from connections.providers.plaid.errors import TABLE, classify, classify_error
         ("ITEM_ERROR", "ITEM_LOCKED", errors.NeedsReauth),
         ("ITEM_ERROR", "NO_ACCOUNTS", errors.NeedsReauth),
         ("ITEM_ERROR", "ITEM_NOT_FOUND", errors.PermanentError),
-        ("INVALID_INPUT", "USER_PERMISSION_REVOKED", errors.PermanentError),
+        ("INVALID_INPUT", "USER_PERMISSION_REVOKED", errors.AccessWithdrawn),
         ("ITEM_ERROR", "PRODUCT_NOT_READY", errors.TemporaryError),
         ("TRANSACTIONS_ERROR", "TRANSACTIONS_SYNC_MUTATION_DURING_PAGINATION", errors.MutationDuringPagination),
         ("INSTITUTION_ERROR", "INSTITUTION_DOWN", errors.TemporaryError),

@@ -70,6 +70,16 @@ class AutoSchema(_AutoSchema):
     def get_override_parameters(self) -> list[Any]:
         return [_WORKSPACE, _CORRELATION] if self._is_in_workspace else [_CORRELATION]
 
+    def _get_request_body(self, direction: Any = "request") -> Json | None:
+        """What has to be confirmed has a body also where it is a DELETE, which spectacular leaves out."""
+        if self.method != "DELETE":
+            return super()._get_request_body(direction)
+        self.method = "POST"
+        try:
+            return super()._get_request_body(direction)
+        finally:
+            self.method = "DELETE"
+
     @property
     def _is_in_workspace(self) -> bool:
         return hasattr(self.view, "roles")

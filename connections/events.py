@@ -30,6 +30,7 @@ class EventType(StrEnum):
     CONNECTION_CREATED = "ConnectionCreated"
     CONNECTION_ACTIVATED = "ConnectionActivated"
     CONNECTION_DISCONNECTED = "ConnectionDisconnected"
+    REMOVAL_FAILED = "RemovalFailed"
     REAUTH_REQUIRED = "ReauthRequired"
     SYNC_SUCCEEDED = "SyncSucceeded"
     SYNC_FAILED = "SyncFailed"

@@ -38,6 +38,11 @@ def bank_data_visible_to(membership: Membership) -> QuerySet[Connection]:
     return connections_visible_to(membership).filter(~Q(provider=Provider.PLAID) | Q(owner_id=membership.user_id))
 
 
+def bank_data_managed_by(membership: Membership) -> QuerySet[Connection]:
+    """Those whose accounts this member may remove: connections they manage, and no other person's bank."""
+    return connections_managed_by(membership).filter(~Q(provider=Provider.PLAID) | Q(owner_id=membership.user_id))
+
+
 def accounts_of(connection: Connection) -> QuerySet[Account]:
     """The connection's accounts with their current Plaid ids, newest first: two queries, any length."""
     return Account.objects.filter(connection=connection).prefetch_related("item_accounts").order_by("-pk")

@@ -57,6 +57,8 @@ def next_step(connection: Connection) -> str:
             return f"{connection.status_reason or 'Paused'}. Nothing is synced until it is resumed."
         case Status.PENDING_CLEANUP:
             return "Nobody has used it for long. It will be removed unless somebody does."
+        case Status.DISCONNECTING if connection.error_code:
+            return "Access at the provider could not be withdrawn yet, so it may still be billed. It is tried again."
         case Status.DISCONNECTING:
             return "Access at the provider is being withdrawn; the history stays."
         case Status.DISCONNECTED:

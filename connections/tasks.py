@@ -1,11 +1,11 @@
-"""Wake-up calls for the outbox. Each task may be delivered twice, late, or never: the rows decide what happens."""
+"""Wake-up calls for the outbox and for what ends. Each task may be delivered twice, late, or never: the rows decide what happens."""
 
 import time
 
 import structlog
 from celery import shared_task
 
-from connections.services import event_dispatch
+from connections.services import disconnecting, event_dispatch, plaid_removal
 
 log = structlog.get_logger(__name__)
 
@@ -23,3 +23,10 @@ def events_purge() -> None:
     """Forget events that everybody has and that are old enough."""
     if count := event_dispatch.events_purge():
         log.info("events_purged", count=count)
+
+
+@shared_task(ignore_result=True)
+def withdraw() -> None:
+    """Somebody disconnected: withdraw the access at the provider now. Housekeeping goes on with what fails."""
+    plaid_removal.retired_items_remove()
+    disconnecting.disconnects_finish()

@@ -125,7 +125,7 @@ balances AS (
         balances_at = now(), updated_at = now()
     FROM page, jsonb_array_elements(CASE WHEN jsonb_typeof(body->'accounts') = 'array' THEN body->'accounts' ELSE '[]' END) AS b(account)
     JOIN connections_plaiditemaccount m ON m.item_id = %(item)s AND m.plaid_account_id = b.account->>'account_id' AND m.replaced_at IS NULL
-    WHERE a.id = m.account_id AND jsonb_typeof(b.account->'balances') = 'object'
+    WHERE a.id = m.account_id AND a.status <> 'archived' AND jsonb_typeof(b.account->'balances') = 'object'
       AND NOT EXISTS (
           SELECT FROM jsonb_path_query(b.account->'balances', '$.keyvalue()') AS entry
           WHERE entry->>'key' IN ('current', 'available', 'limit') AND jsonb_typeof(entry->'value') NOT IN ('number', 'null'))

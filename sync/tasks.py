@@ -7,7 +7,7 @@ import structlog
 from celery import Task, shared_task
 from django.conf import settings
 
-from connections.services import plaid_exchange, plaid_links, plaid_removal
+from connections.services import disconnecting, plaid_exchange, plaid_links, plaid_removal
 from connections.waking import wake
 from sync import engine
 from sync.services import dispatch as dispatching
@@ -78,7 +78,8 @@ def housekeeping() -> None:
         "runs_ended": dispatching.runs_sweep(),
         "links_expired": plaid_links.links_expire(),
         "exchanges_unknown": plaid_exchange.exchanges_sweep(),
-        "former_items_removed": plaid_removal.retired_items_remove(),
+        "items_removed": plaid_removal.retired_items_remove(),
+        "disconnected": disconnecting.disconnects_finish(),
     }
     if any(counts.values()):
         log.info("housekeeping", **counts)

@@ -93,12 +93,13 @@ class ApiView(APIView):
 class WorkspaceView(ApiView):
     """Endpoints of one workspace. `roles`: the least role that each method needs; a method without one is a 405.
 
-    reach: the selector of the rows that the endpoint is about: what it leaves out is a 404. The role matrix is made
-    of the two.
+    reach: the selector of the rows that the endpoint is about: what it leaves out is a 404. changes: the same for the
+    methods that change something, where they reach less far. The role matrix is made of the three.
     """
 
     roles: ClassVar[dict[str, Role]] = {}
     reach: ClassVar[Reach | None] = None
+    changes: ClassVar[Reach | None] = None
     membership: Membership
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
@@ -126,6 +127,16 @@ class WorkspaceView(ApiView):
         tenant.leave_when_closed(response)
         return response
 
+    @classmethod
+    def reach_of(cls, method: str) -> Reach | None:
+        """The selector of the rows that this method is about."""
+        return cls.reach if method in SAFE_METHODS else cls.changes or cls.reach
+
+    def confirm(self) -> None:
+        """Raises RequestError unless the body says {"confirmed": true}."""
+        if not isinstance(self.request.data, dict) or self.request.data.get("confirmed") is not True:
+            raise RequestError(code="confirmation_required")
+
     def found(self, rows: QuerySet[Row], pk: UUID) -> Row:
         """The row with this id, or a 404."""
         row = rows.filter(pk=pk).first()
@@ -135,7 +146,8 @@ class WorkspaceView(ApiView):
 
     def connection(self, pk: UUID) -> Connection:
         """The connection, where it is within the view's reach; 403 where it may be seen but not managed, else 404."""
-        row = type(self).reach(self.membership).filter(pk=pk).first()  # type: ignore[misc] # a view that asks has one
+        reach = self.reach_of(str(self.request.method))
+        row = reach(self.membership).filter(pk=pk).first()  # type: ignore[misc] # a view that asks has one
         if row is None:
             self.found(connections_visible_to(self.membership), pk)
             if self.request.method in SAFE_METHODS:

@@ -67,25 +67,31 @@ ME = [
 ]
 CONNECTIONS = [listed(_CONNECTION)]
 CONNECTION = [answered(_DETAIL)]
-ACCOUNTS = [
-    listed(
-        {
-            "id": "019a2f6e-8d2e-7c63-8b5f-4e2d6c8f0a31",
-            "external_id": "BxBXxLj1m4HMXBm9WZZmCWVbPjX16EHwv99vp",
-            "name": "Plaid Checking",
-            "official_name": "Plaid Gold Standard 0% Interest Checking",
-            "mask": "0000",
-            "type": "depository",
-            "subtype": "checking",
-            "currency": "USD",
-            "balance_current": "110.00",
-            "balance_available": "100.00",
-            "balance_limit": None,
-            "balances_at": _TIME,
-            "status": "active",
-        }
-    )
+_ACCOUNT = {
+    "id": "019a2f6e-8d2e-7c63-8b5f-4e2d6c8f0a31",
+    "external_id": "BxBXxLj1m4HMXBm9WZZmCWVbPjX16EHwv99vp",
+    "name": "Plaid Checking",
+    "official_name": "Plaid Gold Standard 0% Interest Checking",
+    "mask": "0000",
+    "type": "depository",
+    "subtype": "checking",
+    "currency": "USD",
+    "balance_current": "110.00",
+    "balance_available": "100.00",
+    "balance_limit": None,
+    "balances_at": _TIME,
+    "status": "active",
+}
+ACCOUNTS = [listed(_ACCOUNT)]
+_CONFIRMED = {"confirmed": True}
+DISCONNECT = [
+    asked(_CONFIRMED),
+    answered(
+        _DETAIL | {"status": "disconnecting", "status_reason": "Disconnected by alice on 12 May 2026, 14:03 UTC"},
+        status="202",
+    ),
 ]
+REMOVE_ACCOUNT = [asked(_CONFIRMED), answered(_ACCOUNT | {"status": "archived"}, status="202")]
 LINK_TOKEN = [
     asked({}, "A new bank"),
     asked({"hosted_link": True, "redirect_uri": "https://app.example.com/done"}, "A new bank, on a page of Plaid's"),

@@ -23,6 +23,7 @@ REACHES: dict[str, tuple[str, str, str, str]] = {
     "events_visible_to": _STATE,
     "bank_data_visible_to": (NO_BANKS, NO_OTHERS_BANKS, NO_OTHERS_BANKS, NO_OTHERS_BANKS),
     "connections_managed_by": (NO, OWN, ALL, ALL),
+    "bank_data_managed_by": (NO, OWN, NO_OTHERS_BANKS, NO_OTHERS_BANKS),
 }
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
@@ -72,8 +73,9 @@ def rules() -> list[Rule]:
 def _cells(view: type[ApiView], method: str) -> dict[Role, str] | None:
     if not issubclass(view, WorkspaceView):
         return None
-    reach = REACHES[view.reach.__name__] if view.reach else (YES,) * len(Role)
-    return {role: seen if role.covers(view.roles[method]) else NO for role, seen in zip(Role, reach, strict=True)}
+    reach = view.reach_of(method)
+    cells = REACHES[reach.__name__] if reach else (YES,) * len(Role)
+    return {role: seen if role.covers(view.roles[method]) else NO for role, seen in zip(Role, cells, strict=True)}
 
 
 def page() -> str:
@@ -104,7 +106,7 @@ Made by `manage.py role_matrix` from the URL table; a test walks it over HTTP.
 - **–** is 403. Rows that a cell leaves out are 404 and missing from lists; a connection that one may see
   and not manage is 403 (404 where a body names it).
 - Ids of another workspace are 404, and so is an `X-Workspace` that names one. Without a token every endpoint of a workspace is 401.
-- Accounts and transactions of a bank are its owner's alone, whatever the role of the others.
+- Accounts and transactions of a bank are its owner's alone, whatever the role of the others: to them they are 404.
 - A token with the scope `read` gets 403 from every method but GET.
 - `is_staff` opens the operations console and changes nothing here.
 """

@@ -50,6 +50,12 @@ class StrictBooleanField(serializers.BooleanField):
         return data
 
 
+class ConfirmationSerializer(serializers.Serializer):
+    """For what cannot be undone: without it nothing is done (400 `confirmation_required`)."""
+
+    confirmed = StrictBooleanField(help_text="true")
+
+
 # --- session ---
 class SignInSerializer(serializers.Serializer):
     username = StrictCharField(max_length=150, trim_whitespace=False)
@@ -140,7 +146,7 @@ class ConnectionSerializer(serializers.Serializer):
 
     def get_sync_needed(self, connection: Connection) -> bool:
         item = getattr(connection, "plaid_item", None)
-        return bool(item and item.is_dirty)
+        return bool(item and item.is_dirty and not connection.is_closed)
 
     @extend_schema_field(ConnectionErrorSerializer(allow_null=True))
     def get_error(self, connection: Connection) -> dict[str, str] | None:

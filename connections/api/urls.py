@@ -8,6 +8,11 @@ urlpatterns = [
     path("connections", views.ConnectionsView.as_view(), name="connections"),
     path("connections/<uuid:connection_id>", views.ConnectionView.as_view(), name="connection"),
     path("connections/<uuid:connection_id>/accounts", views.AccountsView.as_view(), name="connection-accounts"),
+    path(
+        "connections/<uuid:connection_id>/accounts/<uuid:account_id>",
+        views.AccountView.as_view(),
+        name="connection-account",
+    ),
     path("plaid/link-token", views.LinkTokenView.as_view(), name="plaid-link-token"),
     path("plaid/exchange-token", views.ExchangeTokenView.as_view(), name="plaid-exchange-token"),
     path("plaid/sync", views.PlaidSyncView.as_view(), name="plaid-sync"),

@@ -14,6 +14,7 @@ from connections.api.throttling import LoginThrottle
 from connections.errors import CausewayError
 from connections.models import Connection, Role
 from connections.models.connection import Environment
+from connections.services.disconnecting import account_archive, by_person, connection_disconnect
 from connections.services.plaid_exchange import public_token_exchange
 from connections.services.plaid_links import link_create
 from connections.services.tokens import token_issue, token_revoke
@@ -85,8 +86,9 @@ class ConnectionsView(WorkspaceView):
 
 
 class ConnectionView(WorkspaceView):
-    roles = {"GET": Role.VIEWER}
+    roles = {"GET": Role.VIEWER, "DELETE": Role.MEMBER}
     reach = selectors.connections_visible_to
+    changes = selectors.connections_managed_by
 
     @extend_schema(
         operation_id="connections_retrieve",
@@ -96,6 +98,21 @@ class ConnectionView(WorkspaceView):
     )
     def get(self, request: Request, connection_id) -> Response:
         return Response(serializers.ConnectionDetailSerializer(self.connection(connection_id)).data)
+
+    @extend_schema(
+        operation_id="connections_destroy",
+        summary="Disconnect: withdraw the access at the provider, keep the history",
+        request=serializers.ConfirmationSerializer,
+        responses={202: serializers.ConnectionDetailSerializer},
+        examples=examples.DISCONNECT,
+    )
+    @raises("confirmation_required")
+    def delete(self, request: Request, connection_id) -> Response:
+        connection = self.connection(connection_id)
+        self.confirm()
+        connection_disconnect(connection_id=connection.pk, reason=by_person("Disconnected", self.user))
+        shown = self.found(selectors.connections_visible_to(self.membership), connection.pk)
+        return Response(serializers.ConnectionDetailSerializer(shown).data, status=202)
 
 
 class AccountsView(WorkspaceView):
@@ -110,6 +127,35 @@ class AccountsView(WorkspaceView):
     )
     def get(self, request: Request, connection_id) -> Response:
         return self.page(selectors.accounts_of(self.connection(connection_id)), serializers.AccountSerializer)
+
+
+class AccountView(WorkspaceView):
+    """The bank stays connected while another account is active; with the last one it is disconnected."""
+
+    roles = {"DELETE": Role.MEMBER}
+    reach = selectors.bank_data_managed_by
+
+    @extend_schema(
+        operation_id="connections_accounts_destroy",
+        summary="Remove an account: it is not read any more, its history stays",
+        request=serializers.ConfirmationSerializer,
+        responses={202: serializers.AccountSerializer},
+        examples=examples.REMOVE_ACCOUNT,
+    )
+    @raises("confirmation_required")
+    def delete(self, request: Request, connection_id, account_id) -> Response:
+        # Not even "you may not": that another person's accounts exist is theirs to know.
+        self.found(selectors.bank_data_visible_to(self.membership), connection_id)
+        connection = self.connection(connection_id)
+        account = self.found(selectors.accounts_of(connection), account_id)
+        self.confirm()
+        account_archive(
+            connection_id=connection.pk,
+            account_id=account.pk,
+            reason=by_person("Its last account was removed", self.user),
+        )
+        shown = self.found(selectors.accounts_of(connection), account_id)
+        return Response(serializers.AccountSerializer(shown).data, status=202)
 
 
 # --- Plaid ---

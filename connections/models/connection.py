@@ -20,6 +20,9 @@ class Status(models.TextChoices):
     DISCONNECTED = "disconnected", "Disconnected"
 
 
+CLOSED = (Status.DISCONNECTING, Status.DISCONNECTED)  # for good: nothing is read any more, and nothing leads back
+
+
 class Provider(models.TextChoices):
     PLAID = "plaid", "Plaid"
     WOOCOMMERCE = "woocommerce", "WooCommerce"
@@ -75,6 +78,7 @@ class Connection(TenantModel):
             models.Index(
                 fields=["next_attempt_at"], condition=Q(next_attempt_at__isnull=False), name="connection_waiting"
             ),
+            models.Index(fields=["updated_at"], condition=Q(status="disconnecting"), name="connection_disconnecting"),
         ]
 
     def __str__(self) -> str:
@@ -84,3 +88,7 @@ class Connection(TenantModel):
     def is_syncable(self) -> bool:
         """Whether runs may start: failing connections are still tried, those that wait for a person are not."""
         return self.status in (Status.ACTIVE, Status.FAILED, Status.PENDING_CLEANUP)
+
+    @property
+    def is_closed(self) -> bool:
+        return self.status in CLOSED

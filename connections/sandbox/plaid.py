@@ -184,6 +184,7 @@ class PlaidSimulator:
         """Spoil the answer to a request that had its effect."""
         options = fault.options
         if fault.kind == "commit_then_drop":
+            stopping.wait(float(options.get("seconds", 0)))
             raise hang_up(request.socket, reset=bool(options.get("reset")))
         if fault.kind == "truncated":
             raise send_truncated(request.socket, response)

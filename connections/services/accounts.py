@@ -7,6 +7,7 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from connections.models import Account, PlaidItem, PlaidItemAccount
+from connections.models.connection import CLOSED
 from connections.providers.base import BankAccount
 
 
@@ -27,11 +28,12 @@ def accounts_update(*, item: PlaidItem, accounts: Iterable[BankAccount], is_comp
     A Plaid account id that we do not know may be an old account under a new name (account churn): it takes over the
     account with the same persistent id, or with the same name, mask and type, where that account's own id is not
     shared any more. Two callers cannot create an account twice: they queue for `accounts_lock`. Does nothing where the
-    connection was re-linked as another Item since `item` was read.
+    connection was re-linked as another Item, or disconnected, since `item` was read. An account that its owner removed
+    stays as it was then.
     """
     accounts = list(accounts)
     accounts_lock(item.pk)
-    if not PlaidItem.objects.filter(pk=item.pk, item_id=item.item_id).exists():
+    if not _is_read(item):
         return
     mappings = {m.plaid_account_id: m for m in PlaidItemAccount.objects.filter(item=item).select_related("account")}
     seen_ids = {account.external_id for account in accounts}
@@ -62,6 +64,8 @@ def accounts_update(*, item: PlaidItem, accounts: Iterable[BankAccount], is_comp
 def accounts_keep_past(*, item: PlaidItem, accounts: Iterable[BankAccount]) -> None:
     """Make room for the history of accounts that the bank lists no more: missing ones, or an old id of one we have."""
     accounts_lock(item.pk)
+    if not _is_read(item):
+        return
     known = set(PlaidItemAccount.objects.filter(item=item).values_list("plaid_account_id", flat=True))
     for past in accounts:
         if past.external_id in known:
@@ -80,6 +84,11 @@ def accounts_keep_past(*, item: PlaidItem, accounts: Iterable[BankAccount]) -> N
             plaid_account_id=past.external_id,
             replaced_at=ended_at,
         )
+
+
+def _is_read(item: PlaidItem) -> bool:
+    same = PlaidItem.objects.filter(pk=item.pk, item_id=item.item_id)
+    return same.exclude(connection__status__in=CLOSED).exists()
 
 
 def _replace(mappings: dict[str, PlaidItemAccount], account: Account) -> None:
@@ -113,7 +122,9 @@ def _churned(incoming: BankAccount, mappings: dict[str, PlaidItemAccount], seen_
 
 
 def _write(account: Account, incoming: BankAccount) -> Account:
-    """Save what differs; the balances' time moves with every look."""
+    """Save what differs; the balances' time moves with every look. What its owner removed is not looked at any more."""
+    if account.status == Account.Status.ARCHIVED:
+        return account
     account.name, account.official_name, account.mask = (incoming.name, incoming.official_name, incoming.mask)
     account.type, account.subtype, account.persistent_id = (incoming.type, incoming.subtype, incoming.persistent_id)
     account.iso_currency, account.unofficial_currency = (incoming.iso_currency, incoming.unofficial_currency)

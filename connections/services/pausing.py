@@ -3,19 +3,18 @@
 from uuid import UUID
 
 from django.db import transaction
-from django.utils import timezone
 
 from connections.errors import Conflict
 from connections.models import Connection, User
 from connections.services import lifecycle
+from connections.services.disconnecting import by_person
 from connections.waking import wake
 
 
 @transaction.atomic
 def connection_pause(*, connection_id: UUID, actor: User) -> Connection:
     """Pause it: waiting runs stay where they are, a running one finishes. Raises Conflict where its status does not allow it."""
-    reason = f"Paused by {actor.get_username()} on {timezone.now():%-d %B %Y, %H:%M} UTC"
-    return _move(connection_id, lifecycle.Event.PAUSED, reason)
+    return _move(connection_id, lifecycle.Event.PAUSED, by_person("Paused", actor))
 
 
 @transaction.atomic

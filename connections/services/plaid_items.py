@@ -10,6 +10,7 @@ from django.utils import timezone
 from config import correlation
 from connections.errors import CausewayError, Conflict
 from connections.models import Connection, Credential, PlaidItem, RetiredPlaidItem
+from connections.models.connection import CLOSED
 from connections.providers.base import ItemDetails
 from connections.providers.plaid import records
 from connections.providers.plaid.client import PlaidClient
@@ -58,8 +59,11 @@ def readable_token(connection: Connection) -> str:
         return ""
 
 
-def item_retire(connection: Connection, *, item_id: str, access_token: str) -> None:
-    """Put an Item down for removal at Plaid, in the transaction that takes it away from its connection."""
+def item_retire(connection: Connection, *, item_id: str, access_token: str | None) -> None:
+    """Put an Item down for removal at Plaid, in the transaction that takes it away from its connection.
+
+    access_token: None where the connection's own credential opens it and stays until then; "" where nobody can read it.
+    """
     retired = RetiredPlaidItem(
         workspace_id=connection.workspace_id,
         connection=connection,
@@ -69,7 +73,7 @@ def item_retire(connection: Connection, *, item_id: str, access_token: str) -> N
     )
     if access_token:
         retired.seal(access_token)
-    else:
+    elif access_token is not None:
         retired.last_error = "Its access token cannot be read: remove the Item on Plaid's dashboard."
     retired.save()
 
@@ -82,6 +86,8 @@ def relink_completed(*, connection: Connection, repaired_at: datetime | None = N
     now, where they could also choose their accounts.
     """
     connection = Connection.objects.select_for_update(no_key=True).get(pk=connection.pk)
+    if connection.is_closed:
+        return  # disconnected while the person was at the bank
     PlaidItem.objects.filter(connection=connection).update(
         account_selection_at=F("account_selection_at") if repaired_at else None,
         dirty_seq=F("dirty_seq") + 1,
@@ -125,9 +131,9 @@ def details_fetch(*, connection: Connection, access_token: str) -> bool:
         )
         return False
     facts = _institution_facts(client, item, found)
-    same = PlaidItem.objects.filter(pk=item.pk, item_id=item.item_id)
+    same = PlaidItem.objects.filter(pk=item.pk, item_id=item.item_id).exclude(connection__status__in=CLOSED)
     if not same.update(**facts):
-        return False  # re-linked meanwhile
+        return False  # re-linked or disconnected meanwhile
     if (
         ends_at := found.consent_expires_at
     ):  # null is no news: the notice of a webhook stays until the login is repaired

@@ -13,7 +13,7 @@ from connections.api import matrix
 from connections.api.base import ApiView, WorkspaceView
 from connections.api.matrix import ALL, NO, NO_BANKS, NO_OTHERS_BANKS, OWN, YES, Rule, routes, rules, view_of
 from connections.management.commands import role_matrix
-from connections.models import Connection, Role
+from connections.models import Account, Connection, Role
 from sync.models import SyncRun
 from tests.connections.api.scene import assert_problem, make_bank, make_event, make_shop
 from tests.factories import Person, person
@@ -35,6 +35,8 @@ BODIES: dict[str, Callable[[UUID], dict]] = {
     "POST plaid/link-token": lambda pk: {"connection_id": str(pk)},
     "POST plaid/exchange-token": lambda pk: {"public_token": "public-sandbox-x", "connection_id": str(pk)},
 }
+# Where not even "you may not" is said: another person's accounts.
+UNSEEN = {"DELETE connections/{connection_id}/accounts/{account_id}": "another's bank"}
 WORKSPACE_RULES = [rule for rule in rules() if rule.cells]
 
 
@@ -49,6 +51,7 @@ class Stage:
         self.connections: dict[str, Connection] = {}
         self.runs: dict[str, SyncRun] = {}
         self.events: dict[str, WebhookEvent] = {}
+        self.accounts: dict[str, Account] = {}
         for whose, owner in (("own", caller), ("another's", other)):
             for kind, make in (("bank", make_bank), ("shop", make_shop)):
                 made = make(owner)
@@ -58,10 +61,14 @@ class Stage:
                 )
                 self.runs[f"{whose} {kind}"] = run
                 self.events[f"{whose} {kind}"] = make_event(made)
+                account = Account.objects.create(workspace=owner.workspace, connection=made, name="Checking")
+                self.accounts[f"{whose} {kind}"] = account
 
     def ask(self, client: APIClient, rule: Rule, subject: str, mount: str = matrix.API):
         pk = self.connections[subject].pk
-        ids = {"connection_id": pk, "sync_id": self.runs[subject].pk, "event_id": self.events[subject].pk}
+        rows = {"connection_id": self.connections, "sync_id": self.runs}
+        rows |= {"event_id": self.events, "account_id": self.accounts}
+        ids = {name: found[subject].pk for name, found in rows.items()}
         path = rule.path.format(**ids).replace(matrix.API, mount, 1)
         body = BODIES.get(label(rule), lambda _pk: {})(pk)
         return (
@@ -105,6 +112,7 @@ def test_every_role_gets_what_the_page_says(workspace, other, rule, role):
                 assert status not in (401, 403, 404, 405, 500), (subject, status)
             else:
                 is_seen = subject in IN_REACH[SEEN[role]] and label(rule) not in BODIES and rule.method != "GET"
+                is_seen = is_seen and subject != UNSEEN.get(label(rule))
                 assert status == (403 if is_seen else 404), (subject, status)
 
 

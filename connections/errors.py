@@ -389,6 +389,7 @@ class CausewayError(Exception):
     """An error with a code of the catalogue. Subclasses say what the engine does about it."""
 
     default_code = "internal_error"
+    is_service_wide = False  # whoever asks the provider meets it: its work rests until a probe gets through
 
     def __init__(
         self,
@@ -482,6 +483,18 @@ class Misconfigured(ProviderError):
     """The installation's own keys or set-up are wrong: connections keep their states, an operator acts."""
 
     default_code = "provider_misconfigured"
+
+
+class KeysRefused(Misconfigured):
+    """The provider takes nothing from this installation."""
+
+    is_service_wide = True
+
+
+class Maintenance(TemporaryError):
+    """The provider has announced that it is away."""
+
+    is_service_wide = True
 
 
 class RejectedRecord(ProviderError):

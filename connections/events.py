@@ -35,6 +35,8 @@ class EventType(StrEnum):
     SYNC_SUCCEEDED = "SyncSucceeded"
     SYNC_FAILED = "SyncFailed"
     TOKEN_REFRESH_FAILED = "TokenRefreshFailed"  # noqa: S105 - a name, not a token
+    PROVIDER_PAUSED = "ProviderPaused"
+    PROVIDER_RESUMED = "ProviderResumed"
     HEARTBEAT_FAILED = "HeartbeatFailed"
     INCIDENT_OPENED = "IncidentOpened"
     INCIDENT_RESOLVED = "IncidentResolved"

@@ -19,6 +19,7 @@ from connections.ids import uuid7
 from connections.models import Connection
 from connections.providers.base import SyncPage
 from connections.services import lifecycle, plaid_news
+from connections.services.provider_pauses import provider_pause
 from sync import staging
 from sync.leases import Claim, fence
 from sync.ledger import Ledger
@@ -195,6 +196,17 @@ def run_suspend(held: Claim, position: Position, wait: RateLimited) -> None:
         run=str(position.run_id),
         until=locked.next_attempt_at.isoformat() if locked.next_attempt_at else None,
     )
+
+
+def run_hold(held: Claim, position: Position, error: CausewayError) -> None:
+    """The provider lets nobody through: let go, with run, stage and connection as they are, until a probe gets through.
+
+    Raises LeaseLost.
+    """
+    with transaction.atomic():
+        provider_pause(error, environment=held.environment)
+        fence(held, "offered_until = NULL, ")
+    log.info("sync_waits", run=str(position.run_id), code=error.code)
 
 
 def run_fail(held: Claim, position: Position, error: CausewayError) -> None:

@@ -36,7 +36,7 @@ from connections.providers.plaid.client import PlaidClient
 from connections.services.accounts import accounts_keep_past, accounts_lock
 from connections.services.plaid_items import details_fetch
 from sync import merge, staging
-from sync.claimed_run import Position, records_set_aside, run_end, run_fail, run_open, run_suspend
+from sync.claimed_run import Position, records_set_aside, run_end, run_fail, run_hold, run_open, run_suspend
 from sync.leases import Claim, Renewal, claim, fence, renewed
 from sync.ledger import Ledger
 from sync.poison import Poisoned
@@ -82,6 +82,9 @@ def _settled(turn: "_Sync") -> Outcome:
         run_suspend(turn.held, turn.position, wait)
         return Outcome.WAITS
     except CausewayError as error:
+        if error.is_service_wide:
+            run_hold(turn.held, turn.position, error)
+            return Outcome.WAITS
         run_fail(turn.held, turn.position, error)
         return Outcome.FAILED
     except Exception as bug:

@@ -18,6 +18,7 @@ from django.db import Error, connection
 from connections import vault
 from connections.errors import LeaseLost
 from connections.services.plaid_items import ACCESS_TOKEN
+from connections.services.provider_pauses import NOT_PAUSED
 
 log = structlog.get_logger(__name__)
 
@@ -57,7 +58,7 @@ _CLAIM = f"""
         FROM connections_connection c
         WHERE i.id = %(item)s AND c.id = i.connection_id AND i.dirty_seq > i.synced_seq AND i.removed_at IS NULL
           AND (i.lease_expires_at IS NULL OR i.lease_expires_at < now())
-          AND c.status IN {SYNCABLE} AND (c.next_attempt_at IS NULL OR c.next_attempt_at <= now())
+          AND c.status IN {SYNCABLE} AND (c.next_attempt_at IS NULL OR c.next_attempt_at <= now()) AND {NOT_PAUSED}
         RETURNING i.*, c.environment, c.failure_count
     )
     SELECT i.id, i.lease_token, i.workspace_id, i.connection_id, i.item_id, i.environment, i.cursor, i.dirty_seq,

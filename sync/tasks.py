@@ -7,7 +7,7 @@ import structlog
 from celery import Task, shared_task
 from django.conf import settings
 
-from connections.services import disconnecting, plaid_exchange, plaid_links, plaid_removal
+from connections.services import disconnecting, plaid_exchange, plaid_links, plaid_removal, provider_pauses
 from connections.waking import wake
 from sync import engine
 from sync.services import dispatch as dispatching
@@ -80,6 +80,7 @@ def housekeeping() -> None:
         "exchanges_unknown": plaid_exchange.exchanges_sweep(),
         "items_removed": plaid_removal.retired_items_remove(),
         "disconnected": disconnecting.disconnects_finish(),
+        "providers_resumed": provider_pauses.providers_probe(),
     }
     if any(counts.values()):
         log.info("housekeeping", **counts)

@@ -4,6 +4,7 @@ from connections.models.credential import Credential
 from connections.models.event import DomainEvent, EventDelivery
 from connections.models.plaid_item import PlaidItem
 from connections.models.plaid_link import PlaidExchange, PlaidLink
+from connections.models.provider_pause import ProviderPause
 from connections.models.retired_item import RetiredPlaidItem
 from connections.models.workspace import AccessToken, Membership, Role, User, Workspace
 
@@ -19,6 +20,7 @@ __all__ = [
     "PlaidItem",
     "PlaidItemAccount",
     "PlaidLink",
+    "ProviderPause",
     "RetiredPlaidItem",
     "Role",
     "User",

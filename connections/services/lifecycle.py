@@ -20,7 +20,7 @@ from connections.errors import (
     TemporaryError,
 )
 from connections.events import EventType, event_record
-from connections.models import Connection
+from connections.models import Connection, ProviderPause
 from connections.models.connection import Status, Wait
 
 log = structlog.get_logger(__name__)
@@ -188,7 +188,7 @@ def clear_backoff(connection: Connection) -> bool:
 
 
 def refuse_unless_syncable(connection: Connection) -> None:
-    """Raise the Conflict that says why no sync can start now: paused, not active, reauth needed, or a provider's wait."""
+    """Raise the Conflict that says why no sync can start now: paused, not active, reauth needed, or the provider's."""
     if connection.status == Status.PAUSED:
         raise Conflict(code="connection_paused")
     if connection.status == Status.NEEDS_REAUTH:
@@ -196,6 +196,9 @@ def refuse_unless_syncable(connection: Connection) -> None:
         raise Conflict(code=code)
     if not connection.is_syncable:
         raise Conflict(f"This connection is {connection.get_status_display().lower()}.", code="connection_not_active")
+    at_rest = ProviderPause.objects.filter(provider=connection.provider, environment=connection.environment)
+    if cause := at_rest.values_list("code", flat=True).first():
+        raise Conflict(code=cause)
     refused = {
         Wait.RATE_LIMIT: "rate_limit_wait",
         Wait.CONFIGURATION: connection.error_code or "provider_misconfigured",

@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from config import correlation
 from connections.errors import CausewayError, Conflict, RequestError
-from connections.models import Connection, PlaidLink, User
+from connections.models import Connection, PlaidLink, ProviderPause, User
 from connections.models.connection import Status
 from connections.providers.plaid import records
 from connections.providers.plaid.client import PlaidClient
@@ -115,6 +115,7 @@ def links_due(*, limit: int = 50) -> list[UUID]:
     now = timezone.now()
     free = Q(lease_expires_at=None) | Q(lease_expires_at__lt=now)
     due = PlaidLink.objects.filter(free, status=PlaidLink.Status.OPEN, is_hosted=True, next_poll_at__lte=now)
+    due = due.exclude(environment__in=ProviderPause.objects.filter(provider="plaid").values("environment"))
     return list(due.order_by("next_poll_at").values_list("pk", flat=True)[:limit])
 
 

@@ -3,8 +3,6 @@
 A handler of domain events: it runs in a transaction of its own and writes rows. `alert_delivery` tells the channels.
 """
 
-from typing import Any
-
 from django.conf import settings
 from django.db import transaction
 from django.db.models import F
@@ -18,21 +16,30 @@ from connections.models.connection import Status
 from diagnostics.models import Alert, AlertDelivery
 from diagnostics.services.channels import channels
 
-OPENING = (EventType.SYNC_FAILED, EventType.REAUTH_REQUIRED)
-CLOSING = (EventType.SYNC_SUCCEEDED, EventType.CONNECTION_ACTIVATED, EventType.CONNECTION_DISCONNECTED)
+OPENING = (EventType.SYNC_FAILED, EventType.REAUTH_REQUIRED, EventType.PROVIDER_PAUSED)
+CLOSING = (
+    EventType.SYNC_SUCCEEDED,
+    EventType.CONNECTION_ACTIVATED,
+    EventType.CONNECTION_DISCONNECTED,
+    EventType.PROVIDER_RESUMED,
+)
 
 
 def alert_on_event(event: DomainEvent) -> None:
     """The events of a connection come in their order, so what is open here is what is wrong there."""
     if event.type in CLOSING:
         if event.type != EventType.SYNC_SUCCEEDED or event.payload.get("recovered"):
-            alerts_close(subject=subject_of(event.connection_id))
+            alerts_close(subject=subject_of(event))
+    elif event.type == EventType.PROVIDER_PAUSED:
+        _open_for_provider(event)
     elif event.type == EventType.REAUTH_REQUIRED or event.payload.get("status") == Status.FAILED:
         _open_for_connection(event)
 
 
-def subject_of(connection_id: Any) -> str:
-    return f"connection:{connection_id}"
+def subject_of(event: DomainEvent) -> str:
+    if event.connection_id:
+        return f"connection:{event.connection_id}"
+    return f"provider:{event.payload['provider']}:{event.payload['environment']}"
 
 
 def _open_for_connection(event: DomainEvent) -> None:
@@ -41,12 +48,25 @@ def _open_for_connection(event: DomainEvent) -> None:
     known = CATALOGUE.get(cause, CATALOGUE["internal_error"])
     page = f"{settings.PUBLIC_URL}{reverse('admin:connections_connection_change', args=[connection.pk])}"
     alert_open(
-        subject=subject_of(connection.pk),
+        subject=subject_of(event),
         cause=cause,
         title=f"{connection.name} ({connection.workspace.name}): {known.title}",
         text=f"{known.detail} {known.remediation}\n{page}",
         correlation_id=event.correlation_id,
         connection=connection,
+    )
+
+
+def _open_for_provider(event: DomainEvent) -> None:
+    """One for the whole installation; no connection's state changes for it."""
+    cause, place = event.payload["code"], f"{event.payload['provider'].capitalize()} ({event.payload['environment']})"
+    known = CATALOGUE.get(cause, CATALOGUE["internal_error"])
+    alert_open(
+        subject=subject_of(event),
+        cause=cause,
+        title=f"{place}: {known.title}",
+        text=f"{known.detail} {known.remediation}\nAll work at {place} rests, and goes on by itself when it is let through again.",
+        correlation_id=event.correlation_id,
     )
 
 

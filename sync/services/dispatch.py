@@ -7,6 +7,7 @@ from django.conf import settings
 from django.db import connection
 from django.utils import timezone
 
+from connections.services.provider_pauses import NOT_PAUSED
 from sync.leases import SYNCABLE
 from sync.models import RunStatus
 
@@ -18,7 +19,7 @@ _OFFER = f"""
         WHERE i.dirty_seq > i.synced_seq AND i.removed_at IS NULL
           AND (i.offered_until IS NULL OR i.offered_until < now())
           AND (i.lease_expires_at IS NULL OR i.lease_expires_at < now())
-          AND c.status IN {SYNCABLE} AND (c.next_attempt_at IS NULL OR c.next_attempt_at <= now())
+          AND c.status IN {SYNCABLE} AND (c.next_attempt_at IS NULL OR c.next_attempt_at <= now()) AND {NOT_PAUSED}
         ORDER BY i.offered_until NULLS FIRST LIMIT %(limit)s
         FOR NO KEY UPDATE OF i SKIP LOCKED
     )

@@ -181,7 +181,7 @@ def test_no_secret_of_a_channel_is_kept_or_shown(connection, sink):
 def test_old_alerts_are_forgotten_and_open_ones_stay(connection, sink):
     tell(connection, EventType.SYNC_FAILED, code="provider_error", status="failed")
     assert alert_delivery.alerts_purge() == 0
-    alerts.alerts_close(subject=alerts.subject_of(connection.pk))
+    alerts.alerts_close(subject=f"connection:{connection.pk}")
     Alert.objects.update(recovered_at=Alert.objects.get().opened_at - 2 * alert_delivery.KEPT_FOR)
     assert alert_delivery.alerts_purge() == 1
     assert not AlertDelivery.objects.exists()

@@ -8,7 +8,7 @@ import pytest
 from django.utils import timezone
 
 from connections import errors
-from connections.models import Connection, PlaidExchange, PlaidItem, PlaidLink
+from connections.models import Connection, PlaidExchange, PlaidItem, PlaidLink, ProviderPause
 from connections.models.connection import Status, Wait
 from connections.providers.plaid.errors import TABLE
 from connections.sandbox.faults import AFTER, BEFORE
@@ -16,6 +16,7 @@ from connections.services import plaid_links
 from connections.services.plaid_exchange import public_token_exchange
 from connections.services.plaid_items import relink_completed
 from connections.services.plaid_removal import retired_items_remove
+from connections.services.provider_pauses import providers_probe
 from sync import engine
 from sync.models import RunStatus, SyncRun, Trigger
 from sync.services.dispatch import items_offer
@@ -65,6 +66,11 @@ def holds(code: str) -> After:
     return After(code, wait_s=(5 * MINUTE, 5 * MINUTE), reason=Wait.CONFIGURATION)
 
 
+def rests(code: str) -> After:
+    """Nobody gets through: all of the provider's work rests, and no connection's state tells of it."""
+    return After(code, run=RunStatus.RUNNING)
+
+
 SIGN_IN = asks("bank_sign_in_required")
 AT_THE_BANK = asks("bank_action_required")
 NO_ACCOUNTS = asks("bank_no_accounts")
@@ -76,7 +82,7 @@ BANK_DOWN = tries_again("bank_unavailable", 15 * MINUTE)
 AWAY = tries_again("provider_unavailable", 30)
 NONSENSE = tries_again("provider_malformed", 30)
 UNKNOWN = tries_again("provider_error", 30)
-KEYS = holds("provider_misconfigured")
+KEYS = rests("provider_misconfigured")
 NOT_REGISTERED = holds("bank_not_registered")
 OUR_BUG = fails("internal_error")
 # A limit is no failure: the run stays open, and goes on where it stands.
@@ -116,7 +122,7 @@ SYNC: dict[tuple[str, str], After] = {
     ("INSTITUTION_ERROR", "INSTITUTION_NOT_ENABLED_IN_ENVIRONMENT"): NOT_REGISTERED,
     ("RATE_LIMIT_EXCEEDED", "CREDITS_EXHAUSTED"): holds("provider_credits_exhausted"),
     ("API_ERROR", "INTERNAL_SERVER_ERROR"): AWAY,
-    ("API_ERROR", "PLANNED_MAINTENANCE"): AWAY,
+    ("API_ERROR", "PLANNED_MAINTENANCE"): rests("provider_unavailable"),
     ("INVALID_INPUT", "INVALID_API_KEYS"): KEYS,
     ("INVALID_INPUT", "UNAUTHORIZED_ENVIRONMENT"): KEYS,
     ("INVALID_INPUT", "INVALID_ACCESS_TOKEN"): fails("bank_token_refused"),
@@ -179,6 +185,11 @@ def synced(bank):
 
 def assert_after(bank, expected: After) -> None:
     """Connection, Item and run say what happened, and nothing was merged."""
+    if is_at_rest(expected):
+        assert ProviderPause.objects.get().code == expected.code
+        assert bank.run.status == RunStatus.RUNNING
+        assert_untroubled(Connection.objects.get(pk=bank.connection.pk))
+        return
     connection, run = Connection.objects.get(pk=bank.connection.pk), bank.run
     found = After(
         connection.error_code,
@@ -244,18 +255,27 @@ def assert_fails_and_comes_back(bank, expected: After, mend) -> None:
     assert_healthy(bank)
 
 
+def is_at_rest(expected: After) -> bool:
+    return expected.run == RunStatus.RUNNING and expected.wait_s is None
+
+
 def again(bank) -> engine.Outcome:
     """The wait is over, and no news has come meanwhile."""
+    ProviderPause.objects.update(next_probe_at=timezone.now())
+    providers_probe()
     Connection.objects.filter(pk=bank.connection.pk).update(next_attempt_at=None)
     return bank.turn()
 
 
 def assert_healthy(bank) -> None:
-    connection = Connection.objects.get(pk=bank.connection.pk)
-    assert (connection.status, connection.error_code, connection.error_detail) == (Status.ACTIVE, "", "")
-    assert (connection.failure_count, connection.next_attempt_at, connection.wait_reason) == (0, None, "")
+    assert_untroubled(Connection.objects.get(pk=bank.connection.pk))
     assert (bank.item.reauth_needed_at, bank.item.last_sync_error, bank.item.is_dirty) == (None, "", False)
     bank.assert_equal_to_source()
+
+
+def assert_untroubled(connection: Connection) -> None:
+    assert (connection.status, connection.error_code, connection.error_detail) == (Status.ACTIVE, "", "")
+    assert (connection.failure_count, connection.next_attempt_at, connection.wait_reason) == (0, None, "")
 
 
 def clear(bank) -> None:

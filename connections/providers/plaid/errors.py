@@ -32,7 +32,7 @@ _NOT_ENABLED = _Policy(errors.PermanentError, "feature_not_enabled")
 _BANK_DOWN = _Policy(errors.TemporaryError, "bank_unavailable", 15 * 60)
 _DOWN = _Policy(errors.TemporaryError)
 _RATE_LIMITED = _Policy(errors.RateLimited, retry_after_s=60)
-_OPERATOR = _Policy(errors.Misconfigured)
+_KEYS_REFUSED = _Policy(errors.KeysRefused)
 _NOT_REGISTERED = _Policy(errors.Misconfigured, "bank_not_registered")
 _OUR_BUG = _Policy(errors.PermanentError, "internal_error")
 _LINK_AGAIN = _Policy(errors.RequestError, "invalid_public_token")
@@ -79,9 +79,9 @@ TABLE: dict[tuple[str, str], _Policy] = {
     },
     ("RATE_LIMIT_EXCEEDED", "CREDITS_EXHAUSTED"): _Policy(errors.Misconfigured, "provider_credits_exhausted"),
     ("API_ERROR", "INTERNAL_SERVER_ERROR"): _DOWN,
-    ("API_ERROR", "PLANNED_MAINTENANCE"): _DOWN,
-    ("INVALID_INPUT", "INVALID_API_KEYS"): _OPERATOR,
-    ("INVALID_INPUT", "UNAUTHORIZED_ENVIRONMENT"): _OPERATOR,
+    ("API_ERROR", "PLANNED_MAINTENANCE"): _Policy(errors.Maintenance),
+    ("INVALID_INPUT", "INVALID_API_KEYS"): _KEYS_REFUSED,
+    ("INVALID_INPUT", "UNAUTHORIZED_ENVIRONMENT"): _KEYS_REFUSED,
     # The client has compared the token's environment before the call: the Item is gone, or the token was rotated away.
     ("INVALID_INPUT", "INVALID_ACCESS_TOKEN"): _Policy(errors.PermanentError, "bank_token_refused"),
     ("INVALID_INPUT", "INVALID_PUBLIC_TOKEN"): _LINK_AGAIN,

@@ -1,0 +1,113 @@
+"""Wrong keys and maintenance stop everybody, and are nobody's failure."""
+
+import time
+
+import pytest
+from django.utils import timezone
+
+from connections.models import Connection, ProviderPause
+from connections.services import event_dispatch, provider_pauses
+from diagnostics.models import Alert
+from sync import engine
+from sync.models import RunStatus, SyncRun
+from sync.services.dispatch import items_offer
+
+pytestmark = pytest.mark.django_db(transaction=True)
+KEYS = {"status": 400, "error_type": "INVALID_INPUT", "error_code": "INVALID_API_KEYS"}
+
+
+@pytest.fixture
+def banks(link):
+    """Three synced Items, all with news, at a Plaid that refuses our keys."""
+    made = [link(transactions=5) for _ in range(3)]
+    for bank in made:
+        assert bank.turn() == engine.Outcome.SYNCED
+        bank.add(name="News")
+        bank.dirty()
+    made[0].simulator.control("POST", "faults", {"path": "*", "kind": "error", "times": 1000, **KEYS})
+    return made
+
+
+def probe() -> int:
+    ProviderPause.objects.update(next_probe_at=timezone.now())
+    return provider_pauses.providers_probe()
+
+
+def tell() -> None:
+    event_dispatch.events_dispatch(deadline=time.monotonic() + 10)
+
+
+def calls(bank) -> int:
+    return len(bank.simulator.control("GET", "log")["requests"])
+
+
+def test_the_first_refusal_lets_everybody_rest_and_touches_no_connection(banks):
+    states = list(Connection.objects.order_by("pk").values("pk", "status", "error_code", "failure_count"))
+    before = calls(banks[0])
+    assert [bank.turn() for bank in banks] == [engine.Outcome.WAITS, engine.Outcome.NOTHING, engine.Outcome.NOTHING]
+    assert calls(banks[0]) == before + 1
+    assert items_offer().small == []
+    assert list(Connection.objects.order_by("pk").values("pk", "status", "error_code", "failure_count")) == states
+    assert not SyncRun.objects.filter(status=RunStatus.FAILED).exists()
+
+
+def test_one_alert_about_the_installation_opens_and_closes_by_itself(banks):
+    for bank in banks:
+        bank.turn()
+    tell()
+    alert = Alert.objects.get()
+    assert (alert.connection, alert.cause, alert.recovered_at) == (None, "provider_misconfigured", None)
+    assert probe() == 0
+    banks[0].simulator.control("DELETE", "faults")
+    assert probe() == 1
+    tell()
+    assert Alert.objects.get().recovered_at
+    for bank in banks:
+        assert bank.turn() == engine.Outcome.SYNCED
+        bank.assert_equal_to_source()
+
+
+def test_an_outage_of_the_probe_proves_nothing(banks):
+    banks[0].turn()
+    banks[0].simulator.control("DELETE", "faults")
+    banks[0].simulator.control("POST", "faults", {"path": "*", "kind": "reset", "times": 5})
+    assert probe() == 0
+    assert ProviderPause.objects.exists()
+
+
+def test_probes_become_rarer_and_two_at_once_ask_once(banks):
+    banks[0].turn()
+    before = calls(banks[0])
+    stale = ProviderPause.objects.get()
+    ProviderPause.objects.update(next_probe_at=timezone.now())
+    provider_pauses._probe(stale)
+    provider_pauses._probe(stale)
+    assert calls(banks[0]) == before + 1
+    assert ProviderPause.objects.get().next_probe_at > timezone.now()
+
+
+def test_the_other_environment_goes_on(banks):
+    ProviderPause.objects.create(provider="plaid", environment="production", code="provider_misconfigured")
+    banks[0].simulator.control("DELETE", "faults")
+    assert banks[0].turn() == engine.Outcome.SYNCED
+
+
+def test_a_refresh_says_whose_turn_it_is(banks, alice):
+    banks[0].turn()
+    answer = alice.api.post(f"/api/v1/connections/{banks[1].connection.pk}/refresh")
+    assert answer.status_code == 503
+    assert answer.json()["code"] == "provider_misconfigured"
+    assert "operator" in answer.json()["remediation"]
+
+
+def test_work_goes_on_by_itself_once_the_keys_are_right(banks, process):
+    process("worker", BACKOFF_BASE_S="0.5", HOUSEKEEPING_S="1")
+    process("beat", HOUSEKEEPING_S="1")
+    deadline = time.monotonic() + 30
+    while not ProviderPause.objects.exists() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    banks[0].simulator.control("DELETE", "faults")
+    while any(bank.item.is_dirty for bank in banks) and time.monotonic() < deadline + 30:
+        time.sleep(0.2)
+    for bank in banks:
+        bank.assert_equal_to_source()

@@ -113,6 +113,7 @@ class _Sync:
         self.held, self.position, self.renewal = held, position, renewal
         self.deadline, self.is_large_queue = deadline, is_large_queue
         self.known_accounts: set[str] | None = None
+        self.is_in_doubt = False  # rows are here that a replay of an incomplete history did not tell
 
     def run(self) -> Outcome:
         if not self.held.credential_id:
@@ -276,6 +277,8 @@ class _Sync:
             retired = merge.retire_former_item(self.held)
             ledger.add(Ledger(fetched=retired, removed=retired))
             merge.carry_over_attachments(self.held)
+        if ledger.created and ledger.removed:
+            merge.follow_churn(self.held)
         if ledger.created or ledger.updated or ledger.removed:
             merge.resolve_arrived_failures(self.held, self.position.run_id)
         run_end(self.held, self.position, final, ledger)
@@ -299,6 +302,8 @@ class _Sync:
         if self.is_replay and final.is_history_complete:
             absent = merge.tombstone_absent(self.held, self.position.run_id)
             ledger.add(Ledger(fetched=absent, removed=absent))
+        elif self.is_replay:
+            self.is_in_doubt = merge.is_any_absent(self.held, self.position.run_id)
         staging.clear(self.position.run_id)
         return ledger
 
@@ -309,7 +314,7 @@ class _Sync:
             "reauth_needed_at = NULL, last_sync_error = '', is_large = false, "
             "history_complete = history_complete OR %(is_complete)s, is_new_history = is_new_history AND NOT %(is_complete)s, ",
             {
-                "cursor": final.next_position,
+                "cursor": "" if self.is_in_doubt else final.next_position,  # in doubt: read everything once more, then
                 "dirty_seq": self.position.dirty_seq,
                 "is_complete": final.is_history_complete,
             },

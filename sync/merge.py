@@ -192,31 +192,46 @@ def server_side_cursor() -> Iterator[psycopg.Cursor]:
         yield cursor
 
 
-def tombstone_absent(held: Claim, run_id: UUID) -> int:
-    """After a complete replay of the same Item: what the bank no longer tells was removed there. Returns how many.
+# Rows here that a replay of the same Item did not tell. Only in accounts that the bank still shares: those of a closed or
+# de-selected account are not told any more, and stay.
+_ABSENT = """
+    connections_account a
+    WHERE t.connection_id = %(connection)s AND NOT t.archived AND t.source_id = %(source)s
+      AND a.id = t.account_id AND a.status = 'active'
+      AND NOT EXISTS (SELECT FROM told WHERE told.external_id = t.external_id)
+      AND NOT EXISTS (SELECT FROM sync_syncfailure f WHERE f.run_id = %(run)s AND f.external_id = t.external_id)
+"""
+_TOLD = """
+    WITH told AS MATERIALIZED (
+        SELECT record->>'transaction_id' AS external_id
+        FROM sync_stagedpage, jsonb_array_elements(body->'added' || (body->'modified')) AS record
+        WHERE run_id = %(run)s
+    )
+"""
 
-    Only in accounts that it still shares: those of a closed or de-selected account are not told any more, and stay.
-    """
+
+def tombstone_absent(held: Claim, run_id: UUID) -> int:
+    """After a complete replay of the same Item: what the bank no longer tells was removed there. Returns how many."""
     with server_side_cursor() as cursor:
         cursor.execute(
-            """
-            WITH told AS MATERIALIZED (
-                SELECT record->>'transaction_id' AS external_id
-                FROM sync_stagedpage, jsonb_array_elements(body->'added' || (body->'modified')) AS record
-                WHERE run_id = %(run)s
-            )
-            UPDATE sync_transaction t
+            f"""
+            {_TOLD} UPDATE sync_transaction t
             SET archived = true, archived_at = now(), updated_at = now(),
-                raw_json = raw_json || '{"source_removed": true, "absent_from_replay": true}'
-            FROM connections_account a
-            WHERE t.connection_id = %(connection)s AND NOT t.archived AND t.source_id = %(source)s
-              AND a.id = t.account_id AND a.status = 'active'
-              AND NOT EXISTS (SELECT FROM told WHERE told.external_id = t.external_id)
-              AND NOT EXISTS (SELECT FROM sync_syncfailure f WHERE f.run_id = %(run)s AND f.external_id = t.external_id)
+                raw_json = raw_json || '{{"source_removed": true, "absent_from_replay": true}}'
+            FROM {_ABSENT}
             """,
             {"run": run_id, "connection": held.connection_id, "source": held.plaid_item_id},
         )
         return cursor.rowcount
+
+
+def is_any_absent(held: Claim, run_id: UUID) -> bool:
+    """Whether a replay left out rows that are here."""
+    with server_side_cursor() as cursor:
+        query = f"{_TOLD} SELECT EXISTS (SELECT FROM sync_transaction t, {_ABSENT})"
+        given = {"run": run_id, "connection": held.connection_id, "source": held.plaid_item_id}
+        row = cursor.execute(query, given).fetchone()
+        return bool(row and row[0])
 
 
 def retire_former_item(held: Claim) -> int:
@@ -264,6 +279,37 @@ def carry_over_attachments(held: Claim) -> None:
               AND now_row.note = '' AND now_row.user_category = ''
             """,
             {"connection": held.connection_id, "source": held.plaid_item_id},
+        )
+
+
+def follow_churn(held: Claim) -> None:
+    """What users attached to rows that left in this transaction follows to new rows of it that tell the same.
+
+    Banks that rename an account, or tell a purchase anew, do so under new ids and name no old ones. The same means
+    account, day, amount and name; several alike are matched in their order. Rows that came and went within this very
+    update were never shown to anybody.
+    """
+    with server_side_cursor() as cursor:
+        cursor.execute(
+            """
+            WITH gone AS MATERIALIZED (  -- on the index of tombstones with something attached, which are few
+                SELECT note, user_category, account_id, date, amount, name,
+                       row_number() OVER (PARTITION BY account_id, date, amount, name ORDER BY id DESC) AS nth
+                FROM sync_transaction
+                WHERE connection_id = %(connection)s AND archived AND (note <> '' OR user_category <> '')
+                  AND archived_at = now() AND created_at < now()
+            ), come AS (
+                SELECT t.id, t.account_id, t.date, t.amount, t.name,
+                       row_number() OVER (PARTITION BY t.account_id, t.date, t.amount, t.name ORDER BY t.id DESC) AS nth
+                FROM sync_transaction t
+                WHERE (t.account_id, t.date) IN (SELECT account_id, date FROM gone)
+                  AND NOT t.archived AND t.created_at = now() AND t.note = '' AND t.user_category = ''
+            )
+            UPDATE sync_transaction t SET note = gone.note, user_category = gone.user_category
+            FROM come JOIN gone USING (account_id, date, amount, name, nth)
+            WHERE t.id = come.id
+            """,
+            {"connection": held.connection_id},
         )
 
 

@@ -46,6 +46,12 @@ class Transaction(TenantModel):
             models.Index(fields=["connection", "-date", "-id"], name="transaction_by_connection"),
             models.Index(fields=["account", "-date", "-id"], name="transaction_by_account"),
             models.Index(fields=["connection", "-date", "-id"], condition=Q(archived=False), name="transaction_live"),
+            # What users attached to rows that left is looked for at every update that takes some and brings others.
+            models.Index(
+                fields=["connection"],
+                condition=Q(archived=True) & (~Q(note="") | ~Q(user_category="")),
+                name="transaction_left_attached",
+            ),
         ]
 
     def __str__(self) -> str:

@@ -124,6 +124,52 @@ def test_a_resumed_run_that_starts_again_strands_no_waiting_run(link, settings):
     bank.assert_equal_to_source()
 
 
+def test_notes_follow_the_rows_of_an_account_that_the_bank_renamed(bank):
+    bank.turn()
+    old_id = bank.account_ids[0]
+    noted = Transaction.objects.filter(raw_json__account_id=old_id, archived=False).order_by("date").first()
+    Transaction.objects.filter(pk=noted.pk).update(note="mine", user_category="travel")
+    bank.control("state", rename_account=old_id)
+    bank.sync()
+    bank.assert_equal_to_source()
+    now = Transaction.objects.get(note="mine", archived=False)
+    assert now.external_id != noted.external_id
+    assert (now.account_id, now.date, now.amount, now.name) == (noted.account_id, noted.date, noted.amount, noted.name)
+    assert now.user_category == "travel"
+
+
+def test_a_note_follows_a_row_that_the_bank_tells_anew_and_stays_cleared_afterwards(bank):
+    account = bank.account_ids[0]
+    old = bank.add(name="Hotel", amount=90.0, account_id=account)
+    bank.turn()
+    Transaction.objects.filter(external_id=old).update(note="with Ada")
+    told_anew = {"name": "Hotel", "amount": 90.0, "account_id": account}
+    new = bank.ops({"op": "remove", "transaction_id": old}, {"op": "add", "transaction": told_anew})[-1]
+    bank.sync()
+    assert bank.transaction(new).note == "with Ada"
+    Transaction.objects.filter(external_id=new).update(note="")
+    newest = bank.ops({"op": "remove", "transaction_id": new}, {"op": "add", "transaction": told_anew})[-1]
+    bank.sync()
+    assert bank.transaction(newest).note == ""
+
+
+def test_what_left_during_a_replay_of_an_incomplete_history_leaves_once_that_is_complete(link):
+    bank = link(transactions=60, ready="initial")
+    bank.turn()
+    gone = next(iter(bank.truth()))
+    bank.ops({"op": "remove", "transaction_id": gone})
+    bank.control("state", disown_cursors=True)
+    assert bank.sync() == Outcome.SYNCED
+    assert not bank.transaction(gone).archived
+    assert bank.item.cursor == ""
+    bank.control("state", ready="historical")
+    assert bank.sync() == Outcome.SYNCED
+    assert bank.transaction(gone).archived
+    bank.assert_equal_to_source()
+    assert bank.sync() == Outcome.SYNCED
+    assert bank.run.records_fetched == 0
+
+
 def test_a_note_that_its_owner_cleared_stays_cleared(bank):
     pending = bank.add(pending=True, amount=20.0, name="Restaurant")
     bank.turn()

@@ -229,7 +229,10 @@ RATE_LIMIT_WAIT_S = env.seconds("RATE_LIMIT_WAIT_S", 60)
 EVENT_BACKOFF_S = env.seconds("EVENT_BACKOFF_S", 5)  # the first wait after a handler of an event failed
 EVENT_ATTEMPTS = env.integer("EVENT_ATTEMPTS", 8, at_least=1)  # so often an event is tried, then parked
 EVENT_DAYS = env.integer("EVENT_DAYS", 30, at_least=1)  # how long events that everybody has are kept
-PLAID_POLL_S = env.seconds("PLAID_POLL_S", 60 if DEMO else 24 * 3600)  # the longest an active Item goes unlooked at
+PLAID_POLL_S = env.seconds(
+    "PLAID_POLL_S", 60 if DEMO else 24 * 3600
+)  # every active Item is synced so often by the clock
+SAFETY_NET_S = env.seconds("SAFETY_NET_S", 24 * 3600)  # one without webhook and sync for this long is looked at
 WEBHOOK_RETENTION_DAYS = env.integer("WEBHOOK_RETENTION_DAYS", 30, at_least=1)
 HOUSEKEEPING_S = env.seconds("HOUSEKEEPING_S", 15)
 LINK_POLL_S = env.seconds("LINK_POLL_S", 2)  # how often an open Hosted Link session is asked for its result

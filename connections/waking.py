@@ -4,6 +4,7 @@ What has to be done is a row already; beat's sweeps find it without any message.
 """
 
 import threading
+import time
 from typing import Any
 
 import structlog
@@ -13,19 +14,24 @@ from django.db import transaction
 log = structlog.get_logger(__name__)
 
 BROKER_PATIENCE_S = 0.2
+BROKER_REST_S = 1
 _local = threading.local()
 
 
-def wake(task: str, *arguments: Any, queue: str | None = None) -> None:
+def wake(task: str, *arguments: Any, queue: str | None = None, expires_s: float = 60) -> None:
     """Send the message after the commit of the transaction under way. Best effort: the broker has 200 ms, its errors are swallowed."""
-    transaction.on_commit(lambda: _send(task, arguments, queue), robust=True)
+    transaction.on_commit(lambda: _send(task, arguments, queue, expires_s), robust=True)
 
 
-def _send(task: str, arguments: tuple, queue: str | None) -> None:
+def _send(task: str, arguments: tuple, queue: str | None, expires_s: float) -> None:
+    if time.monotonic() < getattr(_local, "away_until", 0):
+        return  # of many messages in a row only the first waits for a broker that is away
     try:
-        current_app.send_task(task, args=arguments, queue=queue, connection=_connection(), retry=False, expires=60)
+        current_app.send_task(
+            task, args=arguments, queue=queue, connection=_connection(), retry=False, expires=expires_s
+        )
     except Exception as error:  # noqa: BLE001 - whatever the broker does, the rows are safe and the sweep finds them
-        _local.connection = None
+        _local.connection, _local.away_until = None, time.monotonic() + BROKER_REST_S
         log.warning("wake_up_lost", task=task, error=type(error).__name__)
 
 

@@ -1,36 +1,38 @@
 """Wake-up calls for the workers. Each task may be delivered twice, late, or never: the rows decide what happens."""
 
 import time
-from uuid import UUID
 
 import structlog
-from celery import Task, shared_task
+from celery import shared_task
 from django.conf import settings
 
-from connections.services import disconnecting, plaid_exchange, plaid_links, plaid_removal, provider_pauses
+from connections.services import plaid_links
 from connections.waking import wake
 from sync import engine
 from sync.services import dispatch as dispatching
+from sync.services import jobs
 
 log = structlog.get_logger(__name__)
 
-BATCH = 20
 POLL_TICK_S = 15
 
 
 @shared_task(ignore_result=True)
 def dispatch() -> None:
     """Offer what is due, in batches of ids. An idle tick is one query."""
-    offered = dispatching.items_offer()
-    for start in range(0, len(offered.small), BATCH):
-        _send(execute, offered.small[start : start + BATCH])
-    for item in offered.large:
-        _send(execute_large, [item])
+    jobs.job_run("process")
 
 
-def _send(task: Task, items: list[UUID]) -> None:
-    """The offer ends when it is made anew: under a backlog, old messages must not pile up in front of new work."""
-    task.apply_async(([str(item) for item in items],), expires=max(settings.OFFER_S, 1))
+@shared_task(ignore_result=True)
+def safety_net() -> None:
+    """Look at what nobody looked at for long, and take up what was left in the middle."""
+    jobs.job_run("safety-net")
+
+
+@shared_task(ignore_result=True)
+def cleanup() -> None:
+    """End what is over."""
+    jobs.job_run("cleanup")
 
 
 @shared_task(acks_late=True)
@@ -68,19 +70,3 @@ def poll_links() -> None:
         if time.monotonic() > deadline:
             break  # slow links must not keep banks waiting; the next tick goes on
         plaid_links.link_poll(link_id)
-
-
-@shared_task(ignore_result=True)
-def housekeeping() -> None:
-    """Look at what nobody looked at for long, and end what nobody will go on with."""
-    counts = {
-        "polled": dispatching.items_poll(),
-        "runs_ended": dispatching.runs_sweep(),
-        "links_expired": plaid_links.links_expire(),
-        "exchanges_unknown": plaid_exchange.exchanges_sweep(),
-        "items_removed": plaid_removal.retired_items_remove(),
-        "disconnected": disconnecting.disconnects_finish(),
-        "providers_resumed": provider_pauses.providers_probe(),
-    }
-    if any(counts.values()):
-        log.info("housekeeping", **counts)

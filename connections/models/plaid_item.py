@@ -60,6 +60,11 @@ class PlaidItem(TenantModel):
     recurring_changed_at = models.DateTimeField(
         null=True, blank=True, help_text="Plaid's recurring streams changed then; null: what was read is current."
     )
+    auto_sync_at = models.DateTimeField(
+        null=True,
+        blank=True,
+        help_text="Its next sync by the clock, at a time of day of its own; null: not planned yet.",
+    )
     consent_expires_at = models.DateTimeField(null=True, blank=True)
     cleanup_notified_at = models.DateTimeField(null=True, blank=True)
     removed_at = models.DateTimeField(null=True, blank=True)
@@ -72,6 +77,7 @@ class PlaidItem(TenantModel):
                 fields=["offered_until"], condition=Q(dirty_seq__gt=F("synced_seq"), removed_at=None), name="item_dirty"
             ),
             models.Index(fields=["last_synced_at"], condition=Q(removed_at=None), name="item_last_synced"),
+            models.Index(fields=["auto_sync_at"], condition=Q(removed_at=None), name="item_auto_sync"),
             models.Index(fields=["institution_id"], name="item_institution"),
         ]
 

@@ -11,7 +11,7 @@ from connections.services.provider_pauses import NOT_PAUSED
 from sync.leases import SYNCABLE
 from sync.models import RunStatus
 
-MOST_A_TICK = 2000
+MOST_AT_ONCE = 2000
 
 _OFFER = f"""
     WITH due AS (
@@ -36,7 +36,7 @@ class Offered:
     large: list[UUID]
 
 
-def items_offer(*, limit: int = MOST_A_TICK) -> Offered:
+def items_offer(*, limit: int = MOST_AT_ONCE) -> Offered:
     """Mark due Items as handed out, for OFFER_S, and return them: one statement. What nobody then claims is offered again."""
     with connection.cursor() as cursor:
         cursor.execute(_OFFER, {"limit": limit, "offer_s": settings.OFFER_S})
@@ -54,10 +54,41 @@ def items_return(item_ids: list[UUID] | list[str]) -> None:
             )
 
 
-def items_poll(*, limit: int = MOST_A_TICK) -> int:
-    """Mark Items dirty that nobody has looked at for PLAID_POLL_S: webhooks are hints, and hints get lost. Returns how many.
+# The next time of day, or of whatever period, that is this Item's own: its id says which, so that all are spread over it.
+_NEXT_SLOT = """to_timestamp(
+    (floor((extract(epoch FROM now()) - slot.offset_s) / %(period_s)s) + 1) * %(period_s)s + slot.offset_s)"""
 
-    An Item whose history is not complete yet is looked at five times as often.
+
+def items_schedule(*, limit: int = MOST_AT_ONCE) -> int:
+    """Mark active Items dirty whose own time of the period PLAID_POLL_S has come, news or not. Returns how many.
+
+    With the default that is once a day, each at a time of its own. An Item that has no time yet is given one.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""
+            WITH due AS (
+                SELECT i.id, i.auto_sync_at IS NOT NULL AND c.status IN ('active', 'pending_cleanup') AS is_due,
+                       mod(abs(hashtextextended(i.id::text, 0)::numeric), %(period_s)s::numeric)::float8 AS offset_s
+                FROM connections_plaiditem i JOIN connections_connection c ON c.id = i.connection_id
+                WHERE i.removed_at IS NULL AND (i.auto_sync_at IS NULL OR i.auto_sync_at <= now())
+                ORDER BY i.auto_sync_at NULLS FIRST LIMIT %(limit)s FOR NO KEY UPDATE OF i SKIP LOCKED
+            ), moved AS (
+                UPDATE connections_plaiditem i
+                SET auto_sync_at = {_NEXT_SLOT}, dirty_seq = dirty_seq + slot.is_due::int
+                FROM due slot WHERE i.id = slot.id RETURNING slot.is_due
+            )
+            SELECT count(*) FROM moved WHERE is_due
+            """,
+            {"period_s": settings.PLAID_POLL_S, "limit": limit},
+        )
+        return cursor.fetchone()[0]
+
+
+def items_poll(*, limit: int = MOST_AT_ONCE) -> int:
+    """Mark active Items dirty that neither a webhook nor a sync has touched for SAFETY_NET_S. Returns how many.
+
+    Webhooks are hints, and hints get lost. One whose history is not complete yet is looked at five times as often.
     """
     with connection.cursor() as cursor:
         cursor.execute(
@@ -65,12 +96,33 @@ def items_poll(*, limit: int = MOST_A_TICK) -> int:
             WITH late AS (
                 SELECT i.id FROM connections_plaiditem i JOIN connections_connection c ON c.id = i.connection_id
                 WHERE i.removed_at IS NULL AND i.dirty_seq = i.synced_seq AND c.status IN ('active', 'pending_cleanup')
-                  AND i.last_synced_at < now() - CASE WHEN i.history_complete THEN 1 ELSE 0.2 END * %(poll_s)s * interval '1 second'
+                  AND i.last_synced_at < now() - CASE WHEN i.history_complete THEN 1 ELSE 0.2 END * %(window_s)s * interval '1 second'
+                  AND (NOT i.history_complete OR i.last_webhook_at IS NULL
+                       OR i.last_webhook_at < now() - %(window_s)s * interval '1 second')
                 ORDER BY i.last_synced_at LIMIT %(limit)s FOR NO KEY UPDATE OF i SKIP LOCKED
             )
             UPDATE connections_plaiditem i SET dirty_seq = dirty_seq + 1 FROM late WHERE i.id = late.id
             """,
-            {"poll_s": settings.PLAID_POLL_S, "limit": limit},
+            {"window_s": settings.SAFETY_NET_S, "limit": limit},
+        )
+        return cursor.rowcount
+
+
+def leases_end() -> int:
+    """Take back Items whose worker died, so that they are offered with the next tick. Returns how many.
+
+    Its token stays good until somebody claims the Item: a worker that only slept may still end what it does.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            WITH dead AS (
+                SELECT id FROM connections_plaiditem
+                WHERE lease_expires_at < now() AND offered_until > now() AND dirty_seq > synced_seq AND removed_at IS NULL
+                FOR NO KEY UPDATE SKIP LOCKED
+            )
+            UPDATE connections_plaiditem i SET offered_until = NULL FROM dead WHERE i.id = dead.id
+            """
         )
         return cursor.rowcount
 

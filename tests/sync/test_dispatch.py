@@ -86,7 +86,7 @@ def test_an_idle_tick_is_one_query(make, django_assert_num_queries):
 
 
 def test_items_nobody_looked_at_become_dirty(make, settings):
-    settings.PLAID_POLL_S = 3600
+    settings.SAFETY_NET_S = 3600
     ago = lambda **since: timezone.now() - timedelta(**since)  # noqa: E731
     late = make(synced_seq=1, history_complete=True, last_synced_at=ago(hours=2))
     young = make(synced_seq=1, history_complete=False, last_synced_at=ago(minutes=20))

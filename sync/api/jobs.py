@@ -1,0 +1,82 @@
+"""The clock's jobs for somebody else's scheduler: `X-Jobs-Secret` instead of a person."""
+
+import hmac
+
+from django.conf import settings
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from config.openapi import raises
+from connections.api.base import ApiView
+from connections.errors import NotFound, PermissionRefused
+from sync.services.jobs import job_run
+
+HEADER = "X-Jobs-Secret"
+
+
+SECRET = OpenApiParameter(HEADER, str, OpenApiParameter.HEADER, required=True, description="The JOBS_SECRET.")
+COUNTS = {200: {"type": "object", "additionalProperties": {"type": "integer"}}}
+
+
+class JobView(ApiView):
+    """One of the clock's jobs, run now. It answers what it did; repeating it is harmless."""
+
+    anonymous_methods = ("POST",)
+    throttle_classes = ()
+
+    def authorize(self, request: Request) -> None:
+        """Raises NotFound where this installation has no JOBS_SECRET, PermissionRefused where the header is not it."""
+        super().authorize(request)
+        if not settings.JOBS_SECRET:
+            raise NotFound("This installation takes no job requests.", remediation="Set JOBS_SECRET to allow them.")
+        given = request.headers.get(HEADER, "")
+        if not hmac.compare_digest(given.encode(), settings.JOBS_SECRET.encode()):
+            raise PermissionRefused(
+                f"The header {HEADER} is missing or wrong.", remediation="Send the installation's JOBS_SECRET in it."
+            )
+
+
+class ProcessView(JobView):
+    @extend_schema(
+        operation_id="jobs_plaid_process",
+        summary="Hand banks with news out to the workers",
+        auth=[],
+        parameters=[SECRET],
+        request=None,
+        responses=COUNTS,
+        examples=[OpenApiExample("Done", value={"offered": 12, "offered_large": 1})],
+    )
+    @raises("permission_denied", "not_found")
+    def post(self, request: Request) -> Response:
+        return Response(job_run("process"))
+
+
+class SafetyNetView(JobView):
+    @extend_schema(
+        operation_id="jobs_plaid_safety_net",
+        summary="Look at banks that nobody looked at for long",
+        auth=[],
+        parameters=[SECRET],
+        request=None,
+        responses=COUNTS,
+        examples=[OpenApiExample("Done", value={"scheduled": 3, "polled": 1, "leases_ended": 0, "runs_ended": 0})],
+    )
+    @raises("permission_denied", "not_found")
+    def post(self, request: Request) -> Response:
+        return Response(job_run("safety-net"))
+
+
+class CleanupView(JobView):
+    @extend_schema(
+        operation_id="jobs_plaid_cleanup",
+        summary="End what is over",
+        auth=[],
+        parameters=[SECRET],
+        request=None,
+        responses=COUNTS,
+        examples=[OpenApiExample("Done", value={"links_expired": 2, "items_removed": 1, "disconnected": 1})],
+    )
+    @raises("permission_denied", "not_found")
+    def post(self, request: Request) -> Response:
+        return Response(job_run("cleanup"))

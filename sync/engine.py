@@ -305,6 +305,7 @@ class _Sync:
         elif self.is_replay:
             self.is_in_doubt = merge.is_any_absent(self.held, self.position.run_id)
         staging.clear(self.position.run_id)
+        merge.check_references()
         return ledger
 
     def _move_cursor(self, final: SyncPage) -> None:

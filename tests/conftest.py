@@ -199,6 +199,22 @@ def is_answering(url: str) -> bool:
 WORKER = ["celery", "-A", "config.celery", "worker", "-P", "prefork", "-c", "1", "--without-gossip", "--without-mingle"]
 
 
+def gunicorn(port: int) -> list[str]:
+    """The command of a web process."""
+    return [
+        "gunicorn",
+        "config.wsgi:application",
+        "--bind",
+        f"127.0.0.1:{port}",
+        "--worker-class",
+        "config.gunicorn.Worker",
+        "--threads",
+        "4",
+        "--graceful-timeout",
+        "2",
+    ]
+
+
 def _is_worker_ready(process: Process, node: str) -> bool:
     from config.celery import app
 
@@ -225,18 +241,7 @@ def process(transactional_db, request: pytest.FixtureRequest) -> Iterator[Callab
             "worker": [*WORKER, "-n", node, "-Q", "sync"],
             "worker-large": [*WORKER, "-n", node, "-Q", "large"],
             "beat": ["celery", "-A", "config.celery", "beat"],
-            "web": [
-                "gunicorn",
-                "config.wsgi:application",
-                "--bind",
-                f"127.0.0.1:{port}",
-                "--worker-class",
-                "config.gunicorn.Worker",
-                "--threads",
-                "4",
-                "--graceful-timeout",
-                "2",
-            ],
+            "web": gunicorn(port),
         }
         made = Process(name, commands[name], log, environment)
         started.append(made)

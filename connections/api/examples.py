@@ -35,6 +35,7 @@ _CONNECTION = {
     "last_verified_at": None,
     "next_attempt_at": None,
     "reauth_due_at": None,
+    "account_selection_available": False,
     "error": None,
     "config": {},
     "owner": "019a2f6e-1b2c-7d3e-8f40-5a6b7c8d9e0f",

@@ -135,6 +135,9 @@ class ConnectionSerializer(serializers.Serializer):
     last_verified_at = serializers.DateTimeField(allow_null=True)
     next_attempt_at = serializers.DateTimeField(allow_null=True)
     reauth_due_at = serializers.DateTimeField(allow_null=True)
+    account_selection_available = serializers.SerializerMethodField(
+        help_text="The bank has other accounts to choose from: a repair through Link shows them."
+    )
     error = serializers.SerializerMethodField()
     config = serializers.SerializerMethodField()
     owner = serializers.UUIDField(source="owner_id")
@@ -147,6 +150,10 @@ class ConnectionSerializer(serializers.Serializer):
     def get_sync_needed(self, connection: Connection) -> bool:
         item = getattr(connection, "plaid_item", None)
         return bool(item and item.is_dirty and not connection.is_closed)
+
+    def get_account_selection_available(self, connection: Connection) -> bool:
+        item = getattr(connection, "plaid_item", None)
+        return bool(item and item.account_selection_at)
 
     @extend_schema_field(ConnectionErrorSerializer(allow_null=True))
     def get_error(self, connection: Connection) -> dict[str, str] | None:

@@ -121,6 +121,7 @@ class Control:
                 {
                     "link_token": link.token,
                     "item_id": link.item_id,
+                    "update": link.request.get("update"),
                     "finished": link.is_finished,
                     "expires_at": link.expires_at,
                 }

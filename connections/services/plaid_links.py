@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from config import correlation
 from connections.errors import CausewayError, Conflict, RequestError
-from connections.models import Connection, PlaidLink, ProviderPause, User
+from connections.models import Connection, PlaidItem, PlaidLink, ProviderPause, User
 from connections.models.connection import Status
 from connections.providers.plaid import records
 from connections.providers.plaid.client import PlaidClient
@@ -42,7 +42,8 @@ def link_create(
     is_hosted: bool = False,
     redirect_uri: str = "",
 ) -> LinkToken:
-    """A link token for a new bank, or, with `connection`, for repairing that one (update mode).
+    """A link token for a new bank, or, with `connection`, for repairing that one: in update mode while its Item exists,
+    else for linking it anew.
 
     The session row is what a hosted link is followed by; its token is encrypted. Raises Conflict, Misconfigured, TemporaryError.
     """
@@ -87,9 +88,10 @@ def _request(*, user: User, connection: Connection | None, is_hosted: bool, redi
         "country_codes": settings.PLAID_COUNTRY_CODES,
         "user": {"client_user_id": str(user.pk)},
     }
-    if connection:
+    item = PlaidItem.objects.filter(connection=connection, removed_at=None).first() if connection else None
+    if connection and item:
         body["access_token"] = credential_of(connection).reveal()
-        if connection.error_code == "bank_no_accounts":
+        if connection.error_code == "bank_no_accounts" or item.account_selection_at:
             body["update"] = {"account_selection_enabled": True}
         if connection.error_code == "bank_consent_required":
             body["additional_consented_products"] = ["transactions"]
@@ -163,7 +165,8 @@ def link_poll(link_id: UUID) -> None:
 def _follow(link: PlaidLink) -> tuple[PlaidLink.Status, str]:
     """(the session's status now, why)."""
     results, state = records.link_results(PlaidClient(link.environment).link_token_get(link.reveal()))
-    if link.connection and (results or state == "ended"):
+    has_item = PlaidItem.objects.filter(connection=link.connection_id, removed_at=None).exists()
+    if link.connection and has_item and (results or state == "ended"):
         relink_completed(connection=link.connection)  # update mode: the access token is unchanged, nothing is exchanged
         return PlaidLink.Status.FINISHED, ""
     refused = ""
@@ -176,6 +179,7 @@ def _follow(link: PlaidLink) -> tuple[PlaidLink.Status, str]:
                 environment=link.environment,
                 metadata=metadata,
                 link=link,
+                connection=link.connection,
             )
         except CausewayError as error:
             if error.code == "public_token_used":

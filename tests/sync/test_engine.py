@@ -4,6 +4,7 @@ import time
 from decimal import Decimal
 
 import pytest
+from django.db import IntegrityError
 from django.db import connection as database
 from django.test.utils import CaptureQueriesContext
 
@@ -560,3 +561,24 @@ def test_a_bug_of_ours_ends_the_run_and_lets_go(bank, monkeypatch):
     assert bank.run.status == RunStatus.FAILED
     assert bank.item.lease_token is None
     assert bank.item.is_dirty
+
+
+def test_references_of_a_big_merge_are_checked_before_the_bank_is_held(link, settings, monkeypatch):
+    """Checked at the commit, they would hold the rows of connection and Item for as long as they take."""
+    settings.PLAID_SYNC_PER_ITEM_MINUTE = settings.PLAID_SYNC_PER_CLIENT_MINUTE = 10**6
+    bank, ended = link(transactions=600), []
+    merge_staged = merge.merge_staged
+
+    def dangling(*args, **kwargs):
+        ledger = merge_staged(*args, **kwargs)
+        with database.cursor() as cursor:
+            cursor.execute(
+                "UPDATE sync_transaction SET account_id = gen_random_uuid() WHERE id IN (SELECT id FROM sync_transaction LIMIT 1)"
+            )
+        return ledger
+
+    monkeypatch.setattr(merge, "merge_staged", dangling)
+    monkeypatch.setattr(engine, "run_end", lambda *_: ended.append(True))
+    with pytest.raises(IntegrityError, match="account_id"):
+        bank.turn()
+    assert ended == []

@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -13,10 +14,25 @@ from django.utils import timezone
 
 from connections.models import Connection, PlaidItem
 from connections.models.connection import Status
+from tests import plugin
+from tests.conftest import Process, free_port, gunicorn, is_answering
 from webhooks.models import WebhookEvent
 
 SECRET = "shared-with-the-relay"
 UPDATES: dict[str, Any] = {"webhook_type": "TRANSACTIONS", "webhook_code": "SYNC_UPDATES_AVAILABLE"}
+
+
+@pytest.fixture(scope="module")
+def shared_web(django_db_setup, _simulators) -> Iterator[Process]:
+    """gunicorn for all tests of a file: starting one takes longer than most of them. It knows both ways to sign."""
+    port = free_port()
+    urls = dict.fromkeys(("PLAID_SANDBOX_URL", "PLAID_PRODUCTION_URL"), f"{_simulators.url}/plaid")
+    log = plugin.HOME / "logs" / f"shared-web-{port}.log"
+    made = Process("web", gunicorn(port), log, urls | {"PLAID_WEBHOOK_SECRET": SECRET})
+    made.url = f"http://127.0.0.1:{port}"
+    made.wait_until(lambda: is_answering(f"{made.url}/healthz"))
+    yield made
+    made.stop()
 
 
 @dataclass(frozen=True)

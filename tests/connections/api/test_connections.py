@@ -33,6 +33,7 @@ def test_list_is_newest_first_in_the_shape_that_others_rely_on(alice, bank):
         "last_verified_at": None,
         "next_attempt_at": None,
         "reauth_due_at": None,
+        "account_selection_available": False,
         "error": None,
         "config": {},
         "owner": str(alice.user.pk),

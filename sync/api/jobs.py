@@ -4,6 +4,7 @@ import hmac
 
 from django.conf import settings
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
+from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -15,8 +16,35 @@ from sync.services.jobs import job_run
 HEADER = "X-Jobs-Secret"
 
 
+SAFETY_NET_EXAMPLE = {
+    "scheduled": 3,
+    "polled": 1,
+    "leases_ended": 0,
+    "runs_ended": 0,
+    "exchanges_unknown": 0,
+    "providers_resumed": 0,
+}
 SECRET = OpenApiParameter(HEADER, str, OpenApiParameter.HEADER, required=True, description="The JOBS_SECRET.")
-COUNTS = {200: {"type": "object", "additionalProperties": {"type": "integer"}}}
+
+
+class ProcessCounts(serializers.Serializer):
+    offered = serializers.IntegerField(help_text="Banks handed out.")
+    offered_large = serializers.IntegerField(help_text="Of them with a long update, on the queue for those.")
+
+
+class SafetyNetCounts(serializers.Serializer):
+    scheduled = serializers.IntegerField(help_text="Banks whose daily time has come.")
+    polled = serializers.IntegerField(help_text="Banks that neither a webhook nor a sync touched for long.")
+    leases_ended = serializers.IntegerField(help_text="Banks taken back from workers that died.")
+    runs_ended = serializers.IntegerField(help_text="Runs that nobody would have gone on with.")
+    exchanges_unknown = serializers.IntegerField(help_text="Exchanges whose outcome nobody will learn.")
+    providers_resumed = serializers.IntegerField(help_text="Providers at rest that let us through again.")
+
+
+class CleanupCounts(serializers.Serializer):
+    links_expired = serializers.IntegerField(help_text="Link sessions that nobody finished.")
+    items_removed = serializers.IntegerField(help_text="Items removed at Plaid.")
+    disconnected = serializers.IntegerField(help_text="Connections that are disconnected now.")
 
 
 class JobView(ApiView):
@@ -44,7 +72,7 @@ class ProcessView(JobView):
         auth=[],
         parameters=[SECRET],
         request=None,
-        responses=COUNTS,
+        responses=ProcessCounts,
         examples=[OpenApiExample("Done", value={"offered": 12, "offered_large": 1})],
     )
     @raises("permission_denied", "not_found")
@@ -59,8 +87,8 @@ class SafetyNetView(JobView):
         auth=[],
         parameters=[SECRET],
         request=None,
-        responses=COUNTS,
-        examples=[OpenApiExample("Done", value={"scheduled": 3, "polled": 1, "leases_ended": 0, "runs_ended": 0})],
+        responses=SafetyNetCounts,
+        examples=[OpenApiExample("Done", value=SAFETY_NET_EXAMPLE)],
     )
     @raises("permission_denied", "not_found")
     def post(self, request: Request) -> Response:
@@ -74,7 +102,7 @@ class CleanupView(JobView):
         auth=[],
         parameters=[SECRET],
         request=None,
-        responses=COUNTS,
+        responses=CleanupCounts,
         examples=[OpenApiExample("Done", value={"links_expired": 2, "items_removed": 1, "disconnected": 1})],
     )
     @raises("permission_denied", "not_found")

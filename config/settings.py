@@ -233,6 +233,8 @@ PLAID_POLL_S = env.seconds(
     "PLAID_POLL_S", 60 if DEMO else 24 * 3600
 )  # every active Item is synced so often by the clock
 SAFETY_NET_S = env.seconds("SAFETY_NET_S", 24 * 3600)  # one without webhook and sync for this long is looked at
+RESTART_BASE_S = env.seconds("RESTART_BASE_S", 1)  # `manage.py up` starts again what crashed, each time twice as late
+RESTART_MAX_S = env.seconds("RESTART_MAX_S", 30)
 WEBHOOK_RETENTION_DAYS = env.integer("WEBHOOK_RETENTION_DAYS", 30, at_least=1)
 HOUSEKEEPING_S = env.seconds("HOUSEKEEPING_S", 15)
 LINK_POLL_S = env.seconds("LINK_POLL_S", 2)  # how often an open Hosted Link session is asked for its result

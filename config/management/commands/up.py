@@ -21,7 +21,7 @@ from django.db import connections
 from config.embedded import EmbeddedError
 from config.processes import Console, Server, Speaker
 from config.roles import RolesError, dsn_of, ensure_roles
-from config.supervisor import Refused, Supervisor, refuse_taken_ports
+from config.supervisor import Pace, Refused, Supervisor, refuse_taken_ports
 
 DATABASE_LIMIT_S = 30.0  # how long a database of somebody else's is waited for
 PYTHON = [sys.executable, "-m"]
@@ -46,7 +46,11 @@ class Command(BaseCommand):
     def handle(self, *_args: Any, follow_parent: bool, **_options: Any) -> None:
         console = Console(sys.stdout)
         supervisor = Supervisor(
-            home=settings.CAUSEWAY_HOME, folder=settings.BASE_DIR, console=console, follows_parent=follow_parent
+            home=settings.CAUSEWAY_HOME,
+            folder=settings.BASE_DIR,
+            console=console,
+            pace=Pace(first_s=settings.RESTART_BASE_S, longest_s=settings.RESTART_MAX_S),
+            follows_parent=follow_parent,
         )
         is_ours = False
         try:

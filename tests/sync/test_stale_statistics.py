@@ -1,0 +1,47 @@
+"""A bank that grew since PostgreSQL last looked is read again as fast as one it knows well."""
+
+import time
+
+import pytest
+
+from sync.engine import Outcome
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+TABLES = ("sync_transaction", "sync_stagedpage", "connections_account")
+
+
+@pytest.fixture
+def _nobody_looks(owner_connection):
+    """No autovacuum, whose timing would decide what PostgreSQL knows."""
+    for table in TABLES:
+        owner_connection.execute(f"ALTER TABLE {table} SET (autovacuum_enabled = false)")
+    yield
+    for table in TABLES:
+        owner_connection.execute(f"ALTER TABLE {table} RESET (autovacuum_enabled)")
+    owner_connection.execute("ANALYZE")
+
+
+def seconds(bank) -> float:
+    began = time.monotonic()
+    assert bank.sync() == Outcome.SYNCED
+    return time.monotonic() - began
+
+
+@pytest.mark.usefixtures("_nobody_looks")
+def test_a_replay_takes_no_longer_where_the_statistics_are_old(link, owner_connection):
+    """They are after every crash of the database. Comparing each row with every other took minutes then."""
+    other, bank = link(transactions=4000), link(transactions=40)
+    other.sync()
+    bank.sync()
+    owner_connection.execute("ANALYZE")
+    for _ in range(10):
+        bank.ops(*[{"op": "add", "transaction": {"amount": 1, "name": "Grown"}} for _ in range(1000)])
+    growing_s = seconds(bank)
+    gone = bank.add()
+    bank.sync()
+    bank.ops({"op": "remove", "transaction_id": gone})
+    bank.control("state", disown_cursors=True)
+    assert seconds(bank) < 2 * growing_s
+    assert bank.transaction(gone).raw_json["absent_from_replay"]
+    assert (bank.run.page_count, bank.run.records_removed) == (21, 1)

@@ -53,6 +53,16 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         _remove(SERVERS)
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What a test has to tell beyond that it passed: `record_property("summary", …)`, the figures of a storm."""
+    for reports in list(terminalreporter.stats.values()):
+        for report in reports:
+            for name, text in getattr(report, "user_properties", ()):
+                if name == "summary" and report.when == "call":
+                    terminalreporter.section(report.nodeid.rpartition("::")[2])
+                    terminalreporter.write_line(text)
+
+
 def _set_environment() -> Path:
     """Nothing of a developer's shell or .env reaches a test. Returns the run's home."""
     if IS_FIRST:
@@ -83,6 +93,9 @@ def _remove(servers: Embedded) -> None:
     """Nothing of a run is left: neither its processes, nor its servers, nor their data."""
     for ledger in (servers.home / "run").glob("processes-*.json"):
         Ledger(ledger).reap()
+    for home in servers.home.glob("*/home"):  # a whole installation that a test had started
+        Ledger(home / "run" / "processes.json").reap()
+        Embedded(home).remove()
     servers.remove()
 
 

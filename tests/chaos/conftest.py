@@ -1,0 +1,1 @@
+from tests.sync.conftest import bank, link  # noqa: F401 - banks at the simulator

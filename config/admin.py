@@ -6,13 +6,14 @@ Also the home of the sign-in, and of admins that belong to no app of ours: beat'
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import partial, wraps
 from math import ceil
 from typing import Any, ClassVar, cast
 
 from django.conf import settings
 from django.contrib import admin, messages
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.models import LogEntry
 from django.contrib.admin.utils import flatten_fieldsets, unquote
 from django.core.exceptions import PermissionDenied, ValidationError
@@ -43,6 +44,7 @@ from config.states import State, state
 from connections import budgets
 from connections.api.throttling import client_address
 from connections.errors import CausewayError
+from connections.ids import oldest_id
 
 __all__ = [
     "AutocompleteSelectFilter",
@@ -120,11 +122,6 @@ class ConsoleChangeList(ChangeList):
         self.full_result_count: int | None
         if self.full_result_count is None and not self.query and not self.get_filters_params():
             self.full_result_count = self.result_count
-
-
-def oldest_id(since: datetime) -> uuid.UUID:
-    """The smallest version 7 UUID made at `since`: ids sort by time, so the primary key serves as the index on it."""
-    return uuid.UUID(int=int(since.timestamp() * 1000) << 80)
 
 
 class YesNoFilter(BooleanRadioFilter):
@@ -476,6 +473,18 @@ class BeatAdmin(ModelAdmin):
 
     def get_actions(self, request: HttpRequest) -> dict:
         return super().get_actions(request) if self.has_change_permission(request) else {}
+
+    def response_action(self, request: HttpRequest, queryset: QuerySet) -> Any:
+        """beat's actions leave nothing on the console's log by themselves."""
+        action = request.POST.get("action", "")
+        if action in self.get_actions(request) and action != "delete_selected":
+            for row in queryset.filter(pk__in=request.POST.getlist(ACTION_CHECKBOX_NAME)):
+                self.log_change(request, row, f"Action {action}.")
+        return super().response_action(request, queryset)
+
+    def log_deletions(self, request: HttpRequest, queryset: Any) -> Any:
+        """One at a time: of a bulk insert the audit hears nothing."""
+        return [entry for row in queryset for entry in super(BeatAdmin, self).log_deletions(request, [row])]
 
 
 class TaskSelect(UnfoldAdminSelectWidget, beat.TaskSelectWidget):

@@ -37,6 +37,7 @@ app.conf.beat_schedule = {
     "dispatch": _every("sync.tasks.dispatch", settings.TICK_S, expires_s=max(settings.TICK_S * 5, 10)),
     "webhooks": _every("webhooks.tasks.sweep", settings.TICK_S, expires_s=max(settings.TICK_S * 5, 10)),
     "events": _every("connections.tasks.events_dispatch", settings.TICK_S, expires_s=max(settings.TICK_S * 5, 10)),
+    "seal-audit": _every("connections.tasks.audit_seal", settings.AUDIT_SEAL_S, expires_s=10),
     "poll-links": _every("sync.tasks.poll_links", settings.LINK_POLL_S, expires_s=10),
     "safety-net": _every("sync.tasks.safety_net", settings.HOUSEKEEPING_S, expires_s=60),
     "cleanup": _every("sync.tasks.cleanup", settings.HOUSEKEEPING_S, expires_s=60),

@@ -203,6 +203,8 @@ NAVIGATION: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
             ("Periodic tasks", "schedule", "django_celery_beat.periodictask"),
             ("Intervals", "timer", "django_celery_beat.intervalschedule"),
             ("Crontabs", "calendar_month", "django_celery_beat.crontabschedule"),
+            ("Security events", "shield_person", "connections.securityevent"),
+            ("Audit seals", "link", "connections.auditseal"),
             ("Console log", "history", "admin.logentry"),
         ),
     ),

@@ -77,6 +77,7 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "config.correlation.CorrelationMiddleware",
+    "connections.audit.OriginMiddleware",
     "config.problems.BodyLimitMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -226,6 +227,7 @@ BACKOFF_BASE_S = env.seconds("BACKOFF_BASE_S", 30)
 BACKOFF_MAX_S = env.seconds("BACKOFF_MAX_S", 6 * 3600)
 BACKOFF_OUTAGE_MAX_S = env.seconds("BACKOFF_OUTAGE_MAX_S", 3600)  # the longest wait for a provider that is away
 RATE_LIMIT_WAIT_S = env.seconds("RATE_LIMIT_WAIT_S", 60)
+AUDIT_SEAL_S = env.seconds("AUDIT_SEAL_S", 5)  # how often security events are linked into their chains
 EVENT_BACKOFF_S = env.seconds("EVENT_BACKOFF_S", 5)  # the first wait after a handler of an event failed
 EVENT_ATTEMPTS = env.integer("EVENT_ATTEMPTS", 8, at_least=1)  # so often an event is tried, then parked
 EVENT_DAYS = env.integer("EVENT_DAYS", 30, at_least=1)  # how long events that everybody has are kept

@@ -7,6 +7,7 @@ from drf_spectacular.views import SpectacularSwaggerView
 
 from config import problems
 from config.schema import SchemaView
+from connections.audit import Action, Audited, Decision, NotAudited
 
 api = [
     path("", include("connections.api.urls")),
@@ -42,6 +43,15 @@ APP_ROLE_ROUTES = (
     "/webhook/",  # the workspace is known only once the message is
     "/admin/",  # the console sees all workspaces
 )
+
+# What is on record of routes whose views are not ours to write it beside.
+AUDIT_ELSEWHERE: dict[str, Decision] = {
+    "/api/schema/": NotAudited("only reads"),
+    "/api/docs/": NotAudited("only reads"),
+    "/docs/errors/": NotAudited("only reads"),
+    "/admin/": Audited(Action.CONSOLE_CHANGED, Action.SIGNED_IN, Action.SIGN_IN_FAILED, Action.SIGNED_OUT),
+    "/": NotAudited("a redirect"),
+}
 
 handler400 = problems.bad_request
 handler403 = problems.permission_denied

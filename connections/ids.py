@@ -3,6 +3,7 @@
 import os
 import time
 import uuid
+from datetime import datetime
 
 
 def uuid7() -> uuid.UUID:
@@ -14,3 +15,16 @@ def uuid7() -> uuid.UUID:
     fraction = (nanoseconds << 12) // 1_000_000
     random = int.from_bytes(os.urandom(8), "big") & (1 << 62) - 1
     return uuid.UUID(int=milliseconds << 80 | 0x7 << 76 | fraction << 64 | 0x2 << 62 | random)
+
+
+def oldest_id(since: datetime) -> uuid.UUID:
+    """The smallest version 7 UUID made at `since`: ids sort by time, so the primary key serves as the index on it."""
+    return uuid.UUID(int=int(since.timestamp() * 1000) << 80)
+
+
+def is_uuid(text: str) -> bool:
+    try:
+        uuid.UUID(text)
+    except ValueError:
+        return False
+    return True

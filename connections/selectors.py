@@ -1,11 +1,13 @@
 """What a person may see of connections: the visibility rule lives here and nowhere else."""
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from django.db import connection as database
 from django.db.models import Q, QuerySet
 
-from connections.models import Account, Connection, Membership, Role, User
+from connections.ids import is_uuid, oldest_id
+from connections.models import Account, Connection, Membership, Role, SecurityEvent, User
 from connections.models.connection import Provider
 
 
@@ -56,6 +58,25 @@ def memberships_of(user: User) -> QuerySet[Membership]:
 def connections_listed_to(membership: Membership) -> QuerySet[Connection]:
     """`connections_visible_to` for lists: one query, without the banks' logos, which weigh more than all the rest."""
     return connections_visible_to(membership).defer("plaid_item__institution_logo")
+
+
+def security_events_of(
+    membership: Membership,
+    *,
+    action: str = "",
+    actor: str = "",
+    since: datetime | None = None,
+    to: datetime | None = None,
+) -> QuerySet[SecurityEvent]:
+    """What was done in the workspace, newest first: one query by its index. actor: a username or a user's id."""
+    events = SecurityEvent.objects.filter(workspace_id=membership.workspace_id).order_by("-pk")
+    if action:
+        events = events.filter(action=action)
+    if actor:
+        events = events.filter(Q(actor_name=actor) | (Q(actor_id=actor) if is_uuid(actor) else Q()))
+    if since:
+        events = events.filter(pk__gte=oldest_id(since))  # ids sort by time
+    return events.filter(pk__lt=oldest_id(to)) if to else events
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,11 @@
-"""Wake-up calls for the outbox and for what ends. Each task may be delivered twice, late, or never: the rows decide what happens."""
+"""Wake-up calls for the outbox, the audit and what ends. Each task may come twice, late, or never: the rows decide."""
 
 import time
 
 import structlog
 from celery import shared_task
 
-from connections.services import disconnecting, event_dispatch, plaid_removal
+from connections.services import audit_seals, disconnecting, event_dispatch, plaid_removal
 
 log = structlog.get_logger(__name__)
 
@@ -30,3 +30,9 @@ def withdraw() -> None:
     """Somebody disconnected: withdraw the access at the provider now. Housekeeping goes on with what fails."""
     plaid_removal.retired_items_remove()
     disconnecting.disconnects_finish()
+
+
+@shared_task(ignore_result=True)
+def audit_seal() -> None:
+    """Link what was put on record into its chain. An idle tick is one query."""
+    audit_seals.events_seal()

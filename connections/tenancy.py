@@ -54,6 +54,7 @@ class ProtectTable(Operation):
     parents: foreign key columns and the protected tables that they point at. Foreign keys are checked as the tables'
     owner, whom no policy binds, so the tenant's own policy looks whether the tenant sees the row. The tenant has to
     have SELECT on it.
+    is_append_only: the application itself may read and insert, and nothing else.
     """
 
     reversible = True
@@ -65,8 +66,9 @@ class ProtectTable(Operation):
         column: str = "workspace_id",
         grants: str = "SELECT",
         parents: Mapping[str, str] | None = None,
+        is_append_only: bool = False,
     ) -> None:
-        self.table, self.column, self.grants = table, column, grants
+        self.table, self.column, self.grants, self.is_append_only = table, column, grants, is_append_only
         self.parents = dict(parents or {})
 
     def state_forwards(self, app_label, state) -> None:
@@ -88,6 +90,8 @@ class ProtectTable(Operation):
             schema_editor.execute(
                 f"CREATE POLICY tenant_updates {restrict} FOR UPDATE TO {tenant} USING (true) WITH CHECK ({seen})"
             )
+        if self.is_append_only:
+            schema_editor.execute(f"REVOKE UPDATE, DELETE, TRUNCATE ON {table} FROM {app}")
         if self.grants:
             schema_editor.execute(f"GRANT {self.grants} ON {table} TO {tenant}")
 
@@ -112,5 +116,7 @@ class ProtectTable(Operation):
         return f"protect_{self.table}"
 
     def deconstruct(self):
-        options = {"column": self.column, "grants": self.grants, "parents": self.parents}
+        options: dict[str, object] = {"column": self.column, "grants": self.grants, "parents": self.parents}
+        if self.is_append_only:
+            options["is_append_only"] = True
         return (self.__class__.__qualname__, [self.table], options)

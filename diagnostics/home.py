@@ -9,8 +9,8 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from config import console
-from config.admin import oldest_id
 from config.states import ALERT, CONNECTION, ERROR, EVENT, EXCHANGE, FAILED_RECORD, OVERALL, RUN, WEBHOOK, State, state
+from connections.ids import oldest_id
 from connections.models import Connection, DomainEvent, PlaidExchange
 from connections.models.connection import Status
 from connections.states import connection_state, late, next_step

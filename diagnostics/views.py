@@ -4,9 +4,11 @@ from django.http import HttpRequest, JsonResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
+from connections.audit import NotAudited, audit
 from diagnostics import readiness
 
 
+@audit(NotAudited("only reads"))
 @never_cache
 @require_safe
 def healthz(_request: HttpRequest) -> JsonResponse:
@@ -14,6 +16,7 @@ def healthz(_request: HttpRequest) -> JsonResponse:
     return JsonResponse({"status": "ok"})
 
 
+@audit(NotAudited("only reads"))
 @never_cache
 @require_safe
 def readyz(_request: HttpRequest) -> JsonResponse:

@@ -8,6 +8,7 @@ from rest_framework.exceptions import MethodNotAllowed
 
 from config import correlation
 from config.problems import problem_response
+from connections.audit import NotAudited, audit
 from connections.errors import CausewayError, TemporaryError
 from connections.models.connection import Provider
 from connections.providers.plaid import webhooks as plaid_webhooks
@@ -40,6 +41,7 @@ def _task_for(receipt: inbox.Receipt) -> str:
     return "webhooks.tasks.sweep" if receipt.is_new and receipt.is_waiting else ""
 
 
+@audit(NotAudited("a provider's message, kept as a WebhookEvent"))
 @csrf_exempt
 def plaid(request: HttpRequest) -> HttpResponse:
     """200: it is in the database. 401: not Plaid's, and not kept. 413: too large. 503: cannot be verified or kept now."""

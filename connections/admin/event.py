@@ -44,7 +44,7 @@ class TypeFilter(DropdownFilter):
 
 
 def _retry(event: DomainEvent, actor: User, answer: str) -> str:
-    event_retry(event_id=event.pk)
+    event_retry(event_id=event.pk, actor=actor)
     return f"{event} is offered once more to those that did not take it."
 
 

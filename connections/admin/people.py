@@ -131,7 +131,7 @@ class GroupAdmin(SuperuserAdmin, DjangoGroupAdmin):
 
 
 def _revoke(token: AccessToken, actor: User, answer: str) -> str:
-    token_revoke(token=token)
+    token_revoke(token=token, actor=actor)
     return f"The token {token} of {token.user} is revoked; requests with it are refused from now on."
 
 

@@ -24,6 +24,7 @@ from rest_framework.views import APIView
 
 from connections.api import tenant
 from connections.api.paging import KeysetPagination
+from connections.audit import Decision
 from connections.errors import CausewayError, NotFound, PermissionRefused, RequestError
 from connections.models import AccessToken, Connection, Membership, Role, User
 from connections.selectors import connections_visible_to, memberships_of
@@ -37,6 +38,7 @@ class ApiView(APIView):
 
     http_method_names = ["get", "head", "post", "put", "patch", "delete"]
     pagination_class: ClassVar[type[KeysetPagination]] = KeysetPagination
+    audit: ClassVar[dict[str, Decision]] = {}  # of each method that changes something
     anonymous_methods: ClassVar[tuple[str, ...]] = ()  # for these nobody has to be signed in
     query_names: frozenset[str] = frozenset({"cursor", "page_size", "format"})  # and those of the filters, once read
 

@@ -21,6 +21,22 @@ def listed(value: dict[str, Any]) -> OpenApiExample:
     return OpenApiExample("Answer", value, response_only=True, status_codes=["200"])
 
 
+SECURITY_EVENTS = [
+    listed(
+        {
+            "id": "019a2f74-5e6f-7081-92a3-b4c5d6e7f809",
+            "action": "connection_linked",
+            "actor": {"id": "019a2f6d-0b1c-7d2e-8f30-415263748596", "username": "alice"},
+            "object_type": "connection",
+            "object_id": _CONNECTION_ID,
+            "ip": "203.0.113.7",
+            "user_agent": "Mozilla/5.0",
+            "correlation_id": "4b1f0c6e5d1f4f0e9a57c8f3d2b1a096",
+            "details": {"environment": "sandbox"},
+            "at": _TIME,
+        }
+    )
+]
 _INSTITUTION = {"id": "ins_109508", "name": "First Platypus Bank", "color": "#1f1f1f"}
 _CONNECTION = {
     "id": _CONNECTION_ID,

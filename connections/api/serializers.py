@@ -7,8 +7,9 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from config.logs import scrub
+from connections.audit import Action
 from connections.errors import CATALOGUE
-from connections.models import Account, Connection, Role
+from connections.models import Account, Connection, Role, SecurityEvent
 from connections.models.connection import Environment, Provider, Status
 
 _TOKEN_LIMIT = 500
@@ -272,3 +273,39 @@ class ExchangeSerializer(serializers.Serializer):
     )
     connection_id = StrictUUIDField(required=False, allow_null=True, help_text="Re-link this connection in place.")
     allow_duplicate = StrictBooleanField(default=False)
+
+
+# --- audit ---
+class ActorSerializer(serializers.Serializer):
+    id = serializers.UUIDField(source="actor_id")
+    username = serializers.CharField(source="actor_name", help_text="As it was then.")
+
+
+class SecurityEventSerializer(serializers.Serializer):
+    """Somebody did something that somebody else may ask about."""
+
+    id = serializers.UUIDField()
+    action = serializers.ChoiceField(choices=[(action.value, action.value) for action in Action])
+    actor = serializers.SerializerMethodField(help_text="Null: the system, or a sign-in that failed.")
+    object_type = serializers.CharField(allow_blank=True)
+    object_id = serializers.CharField(allow_blank=True)
+    ip = serializers.IPAddressField(allow_null=True)
+    user_agent = serializers.CharField(allow_blank=True)
+    correlation_id = serializers.CharField(allow_blank=True)
+    details = serializers.DictField()
+    at = serializers.DateTimeField()
+
+    @extend_schema_field(ActorSerializer(allow_null=True))
+    def get_actor(self, event: SecurityEvent) -> dict[str, Any] | None:
+        return ActorSerializer(event).data if event.actor_id else None
+
+
+class SecurityEventFilters(serializers.Serializer):
+    action = serializers.ChoiceField(choices=[(action.value, action.value) for action in Action], required=False)
+    actor = serializers.CharField(required=False, max_length=150, help_text="A username or a user's id.")
+    to = serializers.DateTimeField(required=False, help_text="Before this moment.")
+
+    def get_fields(self) -> dict[str, serializers.Field]:
+        """`from` is no name that Python lets a class have."""
+        since = serializers.DateTimeField(required=False, source="since", help_text="At this moment or later.")
+        return super().get_fields() | {"from": since}

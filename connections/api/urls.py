@@ -17,4 +17,5 @@ urlpatterns = [
     path("plaid/exchange-token", views.ExchangeTokenView.as_view(), name="plaid-exchange-token"),
     path("plaid/sync", views.PlaidSyncView.as_view(), name="plaid-sync"),
     path("plaid/refresh-metadata", views.PlaidRefreshMetadataView.as_view(), name="plaid-refresh-metadata"),
+    path("security-events", views.SecurityEventsView.as_view(), name="security-events"),
 ]

@@ -11,13 +11,14 @@ from connections import selectors
 from connections.api import examples, serializers
 from connections.api.base import ApiView, WorkspaceView
 from connections.api.throttling import LoginThrottle
+from connections.audit import Action, Audited, NotAudited
 from connections.errors import CausewayError
 from connections.models import Connection, Role
 from connections.models.connection import Environment
 from connections.services.disconnecting import account_archive, by_person, connection_disconnect
 from connections.services.plaid_exchange import public_token_exchange
 from connections.services.plaid_links import link_create
-from connections.services.tokens import token_issue, token_revoke
+from connections.services.tokens import person_sign_in, token_revoke
 
 
 # --- session ---
@@ -25,6 +26,10 @@ class TokenView(ApiView):
     """Signing in is the one thing that nobody has to be signed in for."""
 
     anonymous_methods = ("POST",)
+    audit = {
+        "POST": Audited(Action.SIGNED_IN, Action.SIGN_IN_FAILED),
+        "DELETE": Audited(Action.SIGNED_OUT),
+    }
 
     def get_throttles(self) -> list:
         return [LoginThrottle()] if self.request.method in self.anonymous_methods else super().get_throttles()
@@ -44,7 +49,7 @@ class TokenView(ApiView):
         user = authenticate(request._request, username=given["username"], password=given["password"])
         if user is None:
             raise CausewayError(code="invalid_login")
-        token, row = token_issue(user=user)
+        token, row = person_sign_in(user=user)
         return Response({"token": token, "expires_at": row.expires_at})
 
     @extend_schema(
@@ -54,7 +59,7 @@ class TokenView(ApiView):
         responses={204: None},
     )
     def delete(self, request: Request) -> Response:
-        token_revoke(token=self.token)
+        token_revoke(token=self.token, actor=self.user, action=Action.SIGNED_OUT)
         return Response(status=204)
 
 
@@ -87,6 +92,7 @@ class ConnectionsView(WorkspaceView):
 
 class ConnectionView(WorkspaceView):
     roles = {"GET": Role.VIEWER, "DELETE": Role.MEMBER}
+    audit = {"DELETE": Audited(Action.CONNECTION_REMOVED)}
     reach = selectors.connections_visible_to
     changes = selectors.connections_managed_by
 
@@ -110,7 +116,7 @@ class ConnectionView(WorkspaceView):
     def delete(self, request: Request, connection_id) -> Response:
         connection = self.connection(connection_id)
         self.confirm()
-        connection_disconnect(connection_id=connection.pk, reason=by_person("Disconnected", self.user))
+        connection_disconnect(connection_id=connection.pk, reason=by_person("Disconnected", self.user), actor=self.user)
         shown = self.found(selectors.connections_visible_to(self.membership), connection.pk)
         return Response(serializers.ConnectionDetailSerializer(shown).data, status=202)
 
@@ -133,6 +139,7 @@ class AccountView(WorkspaceView):
     """The bank stays connected while another account is active; with the last one it is disconnected."""
 
     roles = {"DELETE": Role.MEMBER}
+    audit = {"DELETE": Audited(Action.ACCOUNT_REMOVED, Action.CONNECTION_REMOVED)}
     reach = selectors.bank_data_managed_by
 
     @extend_schema(
@@ -153,14 +160,32 @@ class AccountView(WorkspaceView):
             connection_id=connection.pk,
             account_id=account.pk,
             reason=by_person("Its last account was removed", self.user),
+            actor=self.user,
         )
         shown = self.found(selectors.accounts_of(connection), account_id)
         return Response(serializers.AccountSerializer(shown).data, status=202)
 
 
+class SecurityEventsView(WorkspaceView):
+    roles = {"GET": Role.OPERATOR}
+
+    @extend_schema(
+        operation_id="security_events_list",
+        summary="Who did what, newest first",
+        parameters=[serializers.SecurityEventFilters],
+        responses=serializers.SecurityEventSerializer(many=True),
+        examples=examples.SECURITY_EVENTS,
+    )
+    def get(self, request: Request) -> Response:
+        filters = self.valid(serializers.SecurityEventFilters, request.query_params)
+        rows = selectors.security_events_of(self.membership, **filters)
+        return self.page(rows, serializers.SecurityEventSerializer)
+
+
 # --- Plaid ---
 class LinkTokenView(WorkspaceView):
     roles = {"POST": Role.MEMBER}
+    audit = {"POST": Audited(Action.LINK_STARTED)}
     reach = selectors.connections_managed_by
 
     @extend_schema(
@@ -192,6 +217,7 @@ class LinkTokenView(WorkspaceView):
 
 class ExchangeTokenView(WorkspaceView):
     roles = {"POST": Role.MEMBER}
+    audit = {"POST": Audited(Action.CONNECTION_LINKED, Action.CONNECTION_RELINKED)}
     reach = selectors.connections_managed_by
 
     @extend_schema(
@@ -230,6 +256,7 @@ class ReplacedView(WorkspaceView):
     """Endpoints of other designs that callers may try: gone, and why."""
 
     roles = {"POST": Role.VIEWER}
+    audit = {"POST": NotAudited("answers 410 and changes nothing")}
     reason = ""
 
     def post(self, request: Request) -> Response:

@@ -1,4 +1,5 @@
 from connections.models.account import Account, PlaidItemAccount
+from connections.models.audit import AuditSeal, SecurityEvent
 from connections.models.connection import Connection
 from connections.models.credential import Credential
 from connections.models.event import DomainEvent, EventDelivery
@@ -11,6 +12,7 @@ from connections.models.workspace import AccessToken, Membership, Role, User, Wo
 __all__ = [
     "AccessToken",
     "Account",
+    "AuditSeal",
     "Connection",
     "Credential",
     "DomainEvent",
@@ -23,6 +25,7 @@ __all__ = [
     "ProviderPause",
     "RetiredPlaidItem",
     "Role",
+    "SecurityEvent",
     "User",
     "Workspace",
 ]

@@ -11,10 +11,12 @@ import structlog
 from django.db import transaction
 from django.utils import timezone
 
+from connections.audit import Action
 from connections.models import Account, Connection, Credential, PlaidItem, RetiredPlaidItem, User
 from connections.models.connection import Status, Wait
 from connections.services import lifecycle
 from connections.services.accounts import accounts_lock
+from connections.services.audit import security_event_record
 from connections.services.plaid_items import item_retire
 from connections.waking import wake
 
@@ -27,10 +29,10 @@ def by_person(verb: str, actor: User) -> str:
 
 
 @transaction.atomic
-def connection_disconnect(*, connection_id: UUID, reason: str) -> Connection:
+def connection_disconnect(*, connection_id: UUID, reason: str, actor: User | None = None) -> Connection:
     """Begin its end; a worker does the rest. A second time changes nothing.
 
-    Nothing is read from here on: a sync that runs now loses its claim. The access token is kept until it has removed
+    actor: None for the system. Nothing is read from here on: a sync that runs now loses its claim. The access token is kept until it has removed
     the Item at Plaid.
     """
     connection = Connection.objects.select_for_update(no_key=True).get(pk=connection_id)
@@ -44,12 +46,13 @@ def connection_disconnect(*, connection_id: UUID, reason: str) -> Connection:
             item_retire(connection, item_id=item.item_id, access_token=None)
         item.lease_token = item.lease_expires_at = item.offered_until = item.cleanup_notified_at = None
         item.save(update_fields=["lease_token", "lease_expires_at", "offered_until", "cleanup_notified_at"])
+    _record(Action.CONNECTION_REMOVED, connection, actor)
     wake("connections.tasks.withdraw")
     return connection
 
 
 @transaction.atomic
-def account_archive(*, connection_id: UUID, account_id: UUID, reason: str) -> Account:
+def account_archive(*, connection_id: UUID, account_id: UUID, reason: str, actor: User | None = None) -> Account:
     """Stop reading one account; what was read stays. With the last one that is active, the connection ends.
 
     Waits for whoever writes the Item's accounts or transactions now. A second time changes nothing.
@@ -61,8 +64,9 @@ def account_archive(*, connection_id: UUID, account_id: UUID, reason: str) -> Ac
         return account
     account.status = Account.Status.ARCHIVED
     account.save(update_fields=["status", "updated_at"])
+    _record(Action.ACCOUNT_REMOVED, account, actor)
     if not Account.objects.filter(connection_id=connection_id, status=Account.Status.ACTIVE).exists():
-        connection_disconnect(connection_id=connection_id, reason=reason)
+        connection_disconnect(connection_id=connection_id, reason=reason, actor=actor)
     return account
 
 
@@ -87,6 +91,10 @@ def disconnect_finish(connection_id: UUID) -> bool:
     lifecycle.apply(connection, lifecycle.Event.DISCONNECTED, reason=connection.status_reason)
     connection.save()
     return True
+
+
+def _record(action: Action, subject: Connection | Account, actor: User | None) -> None:
+    security_event_record(action, actor=actor, workspace_id=subject.workspace_id, subject=subject)
 
 
 def _forget_troubles(connection: Connection) -> None:

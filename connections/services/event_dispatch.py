@@ -20,9 +20,11 @@ from django.utils import timezone
 
 from config import correlation
 from config.logs import scrub
+from connections.audit import Action
 from connections.errors import Conflict
 from connections.events import handlers_of
-from connections.models import DomainEvent, EventDelivery
+from connections.models import DomainEvent, EventDelivery, User
+from connections.services.audit import security_event_record
 from connections.services.lifecycle import backoff_s
 from connections.waking import wake
 
@@ -144,7 +146,7 @@ def _settle(event: DomainEvent) -> None:
 
 
 @transaction.atomic
-def event_retry(*, event_id: UUID) -> DomainEvent:
+def event_retry(*, event_id: UUID, actor: User) -> DomainEvent:
     """Offer a parked event once more to those that did not take it, before what else waits in its line.
 
     Events that came after it were told meanwhile. Raises Conflict where it is not parked.
@@ -156,6 +158,7 @@ def event_retry(*, event_id: UUID) -> DomainEvent:
     event.parked_at = event.dispatched_at = event.next_attempt_at = None
     event.attempts = 0
     event.save(update_fields=["parked_at", "dispatched_at", "next_attempt_at", "attempts"])
+    security_event_record(Action.EVENT_RETRIED, actor=actor, workspace_id=event.workspace_id, subject=event)
     wake("connections.tasks.events_dispatch")
     return event
 

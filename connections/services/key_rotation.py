@@ -12,7 +12,9 @@ from django.db import connection, transaction
 from django.db.models import QuerySet
 
 from connections import vault
+from connections.audit import Action
 from connections.models import Credential, PlaidExchange, PlaidLink, RetiredPlaidItem
+from connections.services.audit import security_event_record
 
 BATCH = 200
 Sealed = Credential | PlaidLink | PlaidExchange | RetiredPlaidItem
@@ -38,6 +40,7 @@ def keys_rotate(*, is_dry_run: bool = False, report: Callable[[Rotation], None] 
     rotation = Rotation(waiting=_count())
     if is_dry_run:
         return rotation
+    security_event_record(Action.KEYS_ROTATED, actor=None, to_key=vault.current_key_id(), waiting=rotation.waiting)
     for waits in (False, True):  # what somebody holds is left for the second round, which waits for it
         rotation.unreadable = 0
         for model in SEALED:

@@ -4,9 +4,11 @@ from uuid import UUID
 
 from django.db import transaction
 
+from connections.audit import Action
 from connections.errors import Conflict
 from connections.models import Connection, User
 from connections.services import lifecycle
+from connections.services.audit import security_event_record
 from connections.services.disconnecting import by_person
 from connections.waking import wake
 
@@ -14,15 +16,22 @@ from connections.waking import wake
 @transaction.atomic
 def connection_pause(*, connection_id: UUID, actor: User) -> Connection:
     """Pause it: waiting runs stay where they are, a running one finishes. Raises Conflict where its status does not allow it."""
-    return _move(connection_id, lifecycle.Event.PAUSED, by_person("Paused", actor))
+    connection = _move(connection_id, lifecycle.Event.PAUSED, by_person("Paused", actor))
+    _record(Action.CONNECTION_PAUSED, connection, actor)
+    return connection
 
 
 @transaction.atomic
 def connection_resume(*, connection_id: UUID, actor: User) -> Connection:
     """Active again; what came in meanwhile is synced now. Raises Conflict where it is not paused."""
     connection = _move(connection_id, lifecycle.Event.RESUMED, "")
+    _record(Action.CONNECTION_RESUMED, connection, actor)
     wake("sync.tasks.dispatch")
     return connection
+
+
+def _record(action: Action, connection: Connection, actor: User) -> None:
+    security_event_record(action, actor=actor, workspace_id=connection.workspace_id, subject=connection)
 
 
 def _move(connection_id: UUID, event: lifecycle.Event, reason: str) -> Connection:

@@ -13,6 +13,7 @@ from django.db.models import F, Q
 from django.utils import timezone
 
 from config import correlation
+from connections.audit import Action
 from connections.errors import CausewayError, Conflict, OutcomeUnknown, RequestError
 from connections.events import EventType, event_record
 from connections.models import (
@@ -30,6 +31,7 @@ from connections.providers.plaid import records
 from connections.providers.plaid.client import PlaidClient
 from connections.services import lifecycle
 from connections.services.accounts import accounts_lock
+from connections.services.audit import security_event_record
 from connections.services.plaid_items import ACCESS_TOKEN, details_fetch, item_relink, item_retire
 from connections.waking import wake
 
@@ -249,7 +251,7 @@ def _finish(exchange: PlaidExchange) -> Connection:
         if not exchange.item_id:
             raise records.malformed("neither the exchange nor /item/get says a usable item_id")
         exchange.save(update_fields=["item_id"])
-    connection = _connect(exchange.pk, access_token=access_token, item_id=exchange.item_id)
+    connection = _connect(exchange.pk, actor=exchange.user, access_token=access_token, item_id=exchange.item_id)
     if connection.status not in _CLOSED:
         try:
             details_fetch(connection=connection, access_token=access_token)
@@ -260,7 +262,7 @@ def _finish(exchange: PlaidExchange) -> Connection:
 
 
 @transaction.atomic
-def _connect(exchange_id: UUID, *, access_token: str, item_id: str) -> Connection:
+def _connect(exchange_id: UUID, *, actor: User, access_token: str, item_id: str) -> Connection:
     """Connection, Item and sealed token in one transaction, and the exchange completed with them.
 
     Where the connection to re-link was disconnected meanwhile, the new Item is only put down for removal.
@@ -291,6 +293,9 @@ def _connect(exchange_id: UUID, *, access_token: str, item_id: str) -> Connectio
     exchange.error_code, exchange.next_attempt_at = "", None
     exchange.forget()
     exchange.save()
+    action = Action.CONNECTION_LINKED if is_new else Action.CONNECTION_RELINKED
+    told = {"environment": connection.environment, "item_id": item_id}
+    security_event_record(action, actor=actor, workspace_id=connection.workspace_id, subject=connection, **told)
     if is_new:
         told = {"provider": connection.provider, "environment": connection.environment}
         event_record(EventType.CONNECTION_CREATED, connection_id=connection.pk, payload=told)

@@ -12,11 +12,13 @@ from django.db.models import Q
 from django.utils import timezone
 
 from config import correlation
+from connections.audit import Action
 from connections.errors import CausewayError, Conflict, RequestError
 from connections.models import Connection, PlaidItem, PlaidLink, ProviderPause, User
 from connections.models.connection import Status
 from connections.providers.plaid import records
 from connections.providers.plaid.client import PlaidClient
+from connections.services.audit import security_event_record
 from connections.services.plaid_exchange import public_token_exchange
 from connections.services.plaid_items import credential_of, relink_completed
 
@@ -72,8 +74,17 @@ def link_create(
         correlation_id=correlation.current(),
     )
     link.seal(token)
-    link.save()
+    _keep(link, user)
     return LinkToken(token, expiration, url, link.pk)
+
+
+@transaction.atomic
+def _keep(link: PlaidLink, user: User) -> None:
+    link.save()
+    subject, kind = link.connection or link, "repair" if link.connection else "new"
+    security_event_record(
+        Action.LINK_STARTED, actor=user, workspace_id=link.workspace_id, subject=subject, purpose=kind
+    )
 
 
 def digest(token: str) -> str:

@@ -5,9 +5,12 @@ import secrets
 from datetime import timedelta
 
 from django.conf import settings
+from django.db import transaction
 from django.utils import timezone
 
+from connections.audit import Action
 from connections.models import AccessToken, User
+from connections.services.audit import security_event_record_of_person
 
 _PREFIX = "cwt_"
 
@@ -29,6 +32,16 @@ def token_issue(
     return token, row
 
 
-def token_revoke(*, token: AccessToken) -> None:
+@transaction.atomic
+def person_sign_in(*, user: User) -> tuple[str, AccessToken]:
+    """(the token, its row) for somebody whose password was right."""
+    token, row = token_issue(user=user)
+    security_event_record_of_person(Action.SIGNED_IN, person=user, actor=user, to="api", bearer_id=str(row.pk))
+    return token, row
+
+
+@transaction.atomic
+def token_revoke(*, token: AccessToken, actor: User, action: Action = Action.TOKEN_REVOKED) -> None:
     """Idempotent."""
-    AccessToken.objects.filter(pk=token.pk, revoked_at=None).update(revoked_at=timezone.now())
+    if AccessToken.objects.filter(pk=token.pk, revoked_at=None).update(revoked_at=timezone.now()):
+        security_event_record_of_person(action, person=token.user, actor=actor, of="api", bearer_id=str(token.pk))

@@ -8,8 +8,10 @@ from django.db import transaction
 from django.db.models import Q
 from django.utils.text import slugify
 
+from connections.audit import Action
 from connections.errors import RequestError
 from connections.models import Membership, Role, User, Workspace
+from connections.services.audit import security_event_record
 from connections.services.tokens import token_issue
 
 OPERATIONS = "Operations"
@@ -46,6 +48,10 @@ def person_bootstrap(
         user.groups.add(operations_group())
     membership, _ = Membership.objects.update_or_create(workspace=place, user=user, defaults={"role": role})
     token, _ = token_issue(user=user, name="bootstrap")
+    given = {"role": str(role), "is_staff": user.is_staff}
+    security_event_record(
+        Action.PERSON_BOOTSTRAPPED, actor=None, workspace_id=place.pk, subject=user, username=username, **given
+    )
     return Bootstrapped(user, membership, token)
 
 

@@ -9,6 +9,7 @@ from rest_framework.response import Response
 from config.openapi import raises
 from connections.api.base import WorkspaceView
 from connections.api.paging import KeysetPagination
+from connections.audit import Action, Audited
 from connections.models import Role
 from connections.selectors import bank_data_visible_to, connections_managed_by
 from sync import selectors
@@ -21,6 +22,7 @@ class RefreshView(WorkspaceView):
     """The same path as a webhook: the bank is marked as having news, and its run is queued or, where one waits, joined."""
 
     roles = {"POST": Role.MEMBER}
+    audit = {"POST": Audited(Action.SYNC_REQUESTED)}
     reach = connections_managed_by
 
     @extend_schema(

@@ -5,8 +5,10 @@ from uuid import UUID
 from django.db import transaction
 from django.utils import timezone
 
+from connections.audit import Action
 from connections.errors import Conflict, RequestError
 from connections.models import User
+from connections.services.audit import security_event_record
 from sync.models import SyncFailure
 
 
@@ -25,4 +27,5 @@ def failure_resolve(*, failure_id: UUID, reason: str, actor: User) -> SyncFailur
     failure.resolution = (reason[: limit - len(by)] + by)[:limit]
     failure.next_attempt_at = None
     failure.save(update_fields=["resolved_at", "resolution", "next_attempt_at", "updated_at"])
+    security_event_record(Action.FAILURE_RESOLVED, actor=actor, workspace_id=failure.workspace_id, subject=failure)
     return failure

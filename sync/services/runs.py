@@ -9,9 +9,11 @@ from django.db import transaction
 from django.db.models import F
 
 from config import correlation
+from connections.audit import Action
 from connections.errors import Conflict
 from connections.models import Connection, PlaidItem, User
 from connections.services import lifecycle
+from connections.services.audit import security_event_record
 from connections.waking import wake
 from sync.models import RunStatus, SyncRun, Trigger
 
@@ -52,6 +54,10 @@ def run_request(*, connection_id: UUID, trigger: Trigger, requested_by: User | N
             "correlation_id": correlation.current(),
         },
     )
+    if requested_by:
+        security_event_record(
+            Action.SYNC_REQUESTED, actor=requested_by, workspace_id=connection.workspace_id, subject=connection
+        )
     if created:
         wake("sync.tasks.dispatch")
     return run

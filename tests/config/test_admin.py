@@ -31,6 +31,8 @@ GROWING = (
     "PlaidLink",
     "PlaidExchange",
     "DomainEvent",
+    "SecurityEvent",
+    "AuditSeal",
 )
 MOST_QUERIES = 16  # session, user, permissions, count, rows; a page's related rows; never one a row
 FOREIGN = re.compile(r"""(?:src|href|action)=["']\s*(?:https?:)?//([^/"']+)""")

@@ -43,6 +43,7 @@ GRANTS = {
     "connections_plaidexchange": {"SELECT", "INSERT", "UPDATE"},
     "connections_retiredplaiditem": {"INSERT"},
     "connections_domainevent": {"SELECT", "INSERT"},
+    "connections_securityevent": {"SELECT", "INSERT"},
     "sync_transaction": {"SELECT"},
     "sync_syncrun": {"SELECT", "INSERT"},
     "sync_syncfailure": {"SELECT"},

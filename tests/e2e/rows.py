@@ -6,6 +6,7 @@ from uuid import uuid4
 
 from django.utils import timezone
 
+from connections.audit import Action
 from connections.models import (
     AccessToken,
     Account,
@@ -18,10 +19,13 @@ from connections.models import (
     PlaidItemAccount,
     PlaidLink,
     RetiredPlaidItem,
+    SecurityEvent,
     User,
     Workspace,
 )
 from connections.models.connection import Status
+from connections.services.audit import security_event_record
+from connections.services.audit_seals import events_seal
 from diagnostics.models import ErrorEvent
 from sync.models import RunStatus, SyncFailure, SyncRun, Transaction, Trigger
 from webhooks.models import WebhookEvent, WebhookRefusal
@@ -210,6 +214,14 @@ def event(of: Connection) -> DomainEvent:
     return made
 
 
+def security_event(of: Connection, actor: User) -> SecurityEvent:
+    security_event_record(
+        Action.CONNECTION_PAUSED, actor=actor, workspace_id=of.workspace_id, subject=of, said="<b>bold</b>"
+    )
+    events_seal()
+    return SecurityEvent.objects.latest("pk")
+
+
 def everything(workspace: Workspace, owner: User, *, connections: int = 5, each: int = 3) -> list[Connection]:
     """`connections` banks in various states, each with `each` runs, failures, transactions, webhooks and errors."""
     made = []
@@ -256,6 +268,7 @@ def everything(workspace: Workspace, owner: User, *, connections: int = 5, each:
             status="completed",
         )
         event(row)
+        security_event(row, owner)
         retired = RetiredPlaidItem(workspace=workspace, connection=row, environment="sandbox", item_id=f"old-{number}")
         retired.seal(SECRET)
         retired.save()

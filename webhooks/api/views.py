@@ -7,6 +7,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from connections.api.base import WorkspaceView
+from connections.audit import Action, Audited
 from connections.models import Role
 from webhooks import selectors
 from webhooks.api import examples, serializers
@@ -48,6 +49,7 @@ class EventView(WorkspaceView):
 
 class ReplayView(WorkspaceView):
     roles = {"POST": Role.OPERATOR}
+    audit = {"POST": Audited(Action.WEBHOOK_REPLAYED)}
     reach = selectors.events_visible_to
 
     @extend_schema(
@@ -67,6 +69,7 @@ class ReplayView(WorkspaceView):
 
 class SettingsView(WorkspaceView):
     roles = {"GET": Role.OPERATOR, "PATCH": Role.OWNER}
+    audit = {"PATCH": Audited(Action.WEBHOOKS_SWITCHED)}
 
     @extend_schema(
         operation_id="settings_webhooks_retrieve",

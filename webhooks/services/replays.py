@@ -11,7 +11,9 @@ from django.db import transaction
 from django.db.models import F, QuerySet
 from django.utils import timezone
 
+from connections.audit import Action
 from connections.models import User
+from connections.services.audit import security_event_record
 from connections.waking import wake
 from webhooks import selectors
 from webhooks.models import WebhookEvent
@@ -27,6 +29,9 @@ BATCH = 500
 def event_replay(*, event_id: UUID, actor: User) -> bool:
     """Have one event processed again. False: it waits already, and nothing changes."""
     is_replayed = bool(_reopen(WebhookEvent.objects.filter(pk=event_id)))
+    if is_replayed:
+        event = WebhookEvent.objects.only("workspace_id").get(pk=event_id)
+        security_event_record(Action.WEBHOOK_REPLAYED, actor=actor, workspace_id=event.workspace_id, subject=event)
     wake("webhooks.tasks.sweep")
     return is_replayed
 
@@ -80,6 +85,8 @@ def replay_preview(*, since: datetime, until: datetime, workspace: str = "") -> 
 
 def replay_all(*, since: datetime, until: datetime, workspace: str = "") -> int:
     """Have them all processed again, in batches; the workers do it. Returns how many."""
+    asked = {"since": since.isoformat(), "until": until.isoformat(), "workspace": workspace}
+    security_event_record(Action.WEBHOOKS_REPLAYED, actor=None, asked=asked)
     count = 0
     for some in _batches(_ended(since, until, workspace)):
         count += _reopen(WebhookEvent.objects.filter(pk__in=some))

@@ -22,6 +22,7 @@ from config.embedded import EmbeddedError
 from config.processes import Console, Server, Speaker
 from config.roles import RolesError, dsn_of, ensure_roles
 from config.supervisor import Pace, Refused, Supervisor, refuse_taken_ports
+from connections.audit import NotAudited
 
 DATABASE_LIMIT_S = 30.0  # how long a database of somebody else's is waited for
 PYTHON = [sys.executable, "-m"]
@@ -36,6 +37,7 @@ class Command(BaseCommand):
     help = (
         "Run all of Causeway: what it needs is started first, what crashes is started again, Ctrl-C stops everything."
     )
+    audit = NotAudited("starts processes; what they do is put on record by them")
     requires_system_checks: list[str] = []  # they run below, where their findings can be shown readably
 
     def add_arguments(self, parser: CommandParser) -> None:

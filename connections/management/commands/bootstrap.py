@@ -4,12 +4,14 @@ import json
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from connections.audit import Action, Audited
 from connections.errors import RequestError
 from connections.models import Role
 from connections.services.workspaces import person_bootstrap
 
 
 class Command(BaseCommand):
+    audit = Audited(Action.PERSON_BOOTSTRAPPED)
     help = "Make (or update) a person and their workspace. Prints {user_id, workspace, token} as JSON; the token is new each time."
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -4,11 +4,13 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from connections.api.matrix import page
+from connections.audit import NotAudited
 
 PATH = settings.BASE_DIR / "docs" / "reference" / "roles.md"
 
 
 class Command(BaseCommand):
+    audit = NotAudited("writes a page of the documentation")
     help = "Write docs/reference/roles.md: who may call what. --check only compares."
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -6,12 +6,14 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandParser
 
 from connections import vault
+from connections.audit import Action, Audited
 from connections.services.key_rotation import Rotation, keys_rotate, processes_behind
 
 
 class Command(BaseCommand):
     """Safe at any time, as often as wanted; a second one goes on where a killed one stopped."""
 
+    audit = Audited(Action.KEYS_ROTATED)
     help = "Re-encrypt credentials that are not under the newest key of ENCRYPTION_KEYS."
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -9,10 +9,13 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandParser
 
+from connections.audit import NotAudited
+
 
 class Command(BaseCommand):
     """Becomes `python -m connections.sandbox`, which needs neither Django nor a database."""
 
+    audit = NotAudited("starts the simulators")
     help = "Run the provider simulators (Plaid and friends) for demos and tests."
     requires_system_checks: list[str] = []
     requires_migrations_checks = False

@@ -8,6 +8,8 @@ import httpx
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
+from connections.audit import NotAudited
+
 BANKS = (("ins_109508", "user_good"), ("ins_910001", "user_good"))
 DAYS = 730
 PATIENCE_S = 40
@@ -16,6 +18,7 @@ PATIENCE_S = 40
 class Command(BaseCommand):
     """Link → exchange → sync, through the API that is running. Does nothing where the demo user has banks already."""
 
+    audit = NotAudited("goes through the API, which puts it on record")
     help = "Link the demo user's banks at the simulator, and wait until their transactions are there."
 
     def handle(self, *_args: Any, **_options: Any) -> None:

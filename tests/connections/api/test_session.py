@@ -168,7 +168,7 @@ def test_malformed_and_unknown_tokens_are_401(anonymous, db, path, header):
 def test_expired_and_revoked_tokens_and_those_of_inactive_people_are_401(alice, anonymous):
     expired, _ = token_issue(user=alice.user, lifetime=timedelta(seconds=-1))
     revoked, row = token_issue(user=alice.user)
-    token_revoke(token=row)
+    token_revoke(token=row, actor=row.user)
     for token in (expired, revoked):
         anonymous.credentials(HTTP_AUTHORIZATION=f"Bearer {token}")
         assert_problem(anonymous.get("/api/v1/connections"), 401, "token_expired")

@@ -156,19 +156,19 @@ def test_poison_is_parked_and_the_line_goes_on(bank, settings, caplog):
     assert selectors.outbox_lag().parked == 1
 
 
-def test_a_parked_event_is_offered_again_to_those_that_did_not_take_it(bank, settings):
+def test_a_parked_event_is_offered_again_to_those_that_did_not_take_it(bank, alice, settings):
     settings.EVENT_ATTEMPTS, settings.EVENT_BACKOFF_S = 1, 0.01
     picky, healthy = Listener("picky"), Listener("healthy")
     picky.trouble = lambda event: True
     poison = tell(bank, 1)
     dispatch_until_told()
     picky.trouble = lambda event: False
-    event_dispatch.event_retry(event_id=poison.pk)
+    event_dispatch.event_retry(event_id=poison.pk, actor=alice.user)
     dispatch_until_told()
     assert (picky.numbers, healthy.numbers) == ([1], [1])
     assert selectors.outbox_lag() == selectors.OutboxLag(waiting=0, oldest_age_s=0, parked=0)
     with pytest.raises(Conflict):
-        event_dispatch.event_retry(event_id=poison.pk)
+        event_dispatch.event_retry(event_id=poison.pk, actor=alice.user)
 
 
 def test_an_event_that_kills_its_workers_is_parked_without_being_tried_again(bank, settings):

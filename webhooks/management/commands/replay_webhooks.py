@@ -7,6 +7,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
+from connections.audit import Action, Audited
 from webhooks.services.replays import Preview, replay_all, replay_preview
 
 
@@ -22,6 +23,7 @@ def instant(given: str) -> datetime:
 class Command(BaseCommand):
     """Says first what would change. Safe at any time and as often as wanted: what happened since still counts."""
 
+    audit = Audited(Action.WEBHOOKS_REPLAYED)
     help = "Process the webhooks that came in from --since on and before --until once more."
 
     def add_arguments(self, parser: CommandParser) -> None:

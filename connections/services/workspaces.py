@@ -16,8 +16,14 @@ from connections.services.tokens import token_issue
 
 OPERATIONS = "Operations"
 # What console staff act on, besides looking: connections (refresh, pause, resume, rename), failed records (resolve),
-# parked events (retry) and access tokens (revoke). People, roles and schedules stay with superusers.
-OPERATED = ("change_connection", "change_syncfailure", "change_domainevent", "change_accesstoken")
+# parked events (retry), webhooks (replay) and access tokens (revoke). People, roles and schedules stay with superusers.
+OPERATED = (
+    "change_connection",
+    "change_syncfailure",
+    "change_domainevent",
+    "change_webhookevent",
+    "change_accesstoken",
+)
 
 
 @dataclass(frozen=True, slots=True)

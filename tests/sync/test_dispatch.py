@@ -113,6 +113,14 @@ def test_runs_of_a_connection_that_left_are_ended(make, alice):
     assert dispatch.runs_sweep() == 0
 
 
+def test_runs_of_an_item_that_is_removed_are_ended(make, alice):
+    item = make(removed_at=timezone.now())
+    run = SyncRun.objects.create(workspace=alice.workspace, connection=item.connection, trigger="user")
+    assert dispatch.runs_sweep() == 1
+    run.refresh_from_db()
+    assert run.status == RunStatus.CANCELLED
+
+
 def test_a_second_request_joins_the_waiting_run(make, alice):
     item = make(synced_seq=1)
     first = run_request(connection_id=item.connection_id, trigger=Trigger.USER, requested_by=alice.user)

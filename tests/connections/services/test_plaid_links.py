@@ -197,3 +197,18 @@ def test_an_odd_answer_is_malformed(create, monkeypatch, odd):
     with pytest.raises(TemporaryError, match="provider_malformed"):
         create(is_hosted=True)
     assert not PlaidLink.objects.exists()
+
+
+def test_a_bank_whose_item_is_gone_is_linked_anew_on_the_hosted_page(create, simulator, alice):
+    """Not repaired: there is nothing left to repair."""
+    made = simulator.control("POST", "items", {"transactions": 3})
+    who = {"user": alice.user, "workspace_id": alice.workspace.pk}
+    gone = public_token_exchange(**who, public_token=made["public_token"], environment="sandbox")
+    PlaidItem.objects.update(removed_at=timezone.now())
+    Connection.objects.update(status=Status.FAILED, error_code="bank_revoked")
+    link = create(is_hosted=True, connection=Connection.objects.get())
+    finish_in_browser(link.hosted_link_url)
+    assert poll(link).status == "finished"
+    connection, item = Connection.objects.get(), PlaidItem.objects.get()
+    assert (connection.pk, connection.status, connection.error_code) == (gone.pk, Status.ACTIVE, "")
+    assert (item.removed_at, item.item_id == made["item_id"]) == (None, False)

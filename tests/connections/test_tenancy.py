@@ -44,6 +44,7 @@ GRANTS = {
     "connections_retiredplaiditem": {"INSERT"},
     "connections_domainevent": {"SELECT", "INSERT"},
     "connections_securityevent": {"SELECT", "INSERT"},
+    "connections_providerpause": {f"SELECT of {column}" for column in ("id", "provider", "environment", "code")},
     "sync_transaction": {"SELECT"},
     "sync_syncrun": {"SELECT", "INSERT"},
     "sync_syncfailure": {"SELECT"},

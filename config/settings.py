@@ -238,6 +238,8 @@ SAFETY_NET_S = env.seconds("SAFETY_NET_S", 24 * 3600)  # one without webhook and
 RESTART_BASE_S = env.seconds("RESTART_BASE_S", 1)  # `manage.py up` starts again what crashed, each time twice as late
 RESTART_MAX_S = env.seconds("RESTART_MAX_S", 30)
 WEBHOOK_RETENTION_DAYS = env.integer("WEBHOOK_RETENTION_DAYS", 30, at_least=1)
+CLEANUP_IDLE_S = env.seconds("CLEANUP_IDLE_S", 90 * 24 * 3600)  # unused for so long, a bank gets notice
+CLEANUP_GRACE_S = env.seconds("CLEANUP_GRACE_S", 14 * 24 * 3600)  # and so long after, it is removed
 HOUSEKEEPING_S = env.seconds("HOUSEKEEPING_S", 15)
 LINK_POLL_S = env.seconds("LINK_POLL_S", 2)  # how often an open Hosted Link session is asked for its result
 PLAID_SYNC_PER_ITEM_MINUTE = env.integer("PLAID_SYNC_PER_ITEM_MINUTE", 50, at_least=1)

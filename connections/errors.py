@@ -338,6 +338,14 @@ CATALOGUE: dict[str, Entry] = {
         "An operator can enable it at the provider.",
         _OPERATOR,
     ),
+    "removal_failed": Entry(
+        503,
+        "Still connected at the provider",
+        "The access could not be withdrawn at the provider, so it may still be billed. It is tried again by itself.",
+        "An operator can see under items to remove why it fails.",
+        _OPERATOR,
+        True,
+    ),
     "sync_mutation": Entry(
         503,
         "Data changed while reading",

@@ -56,7 +56,9 @@ def next_step(connection: Connection) -> str:
         case Status.PAUSED:
             return f"{connection.status_reason or 'Paused'}. Nothing is synced until it is resumed."
         case Status.PENDING_CLEANUP:
-            return "Nobody has used it for long. It will be removed unless somebody does."
+            return (
+                f"{connection.status_reason or 'Nobody has used it for long; it will be removed unless somebody does'}."
+            )
         case Status.DISCONNECTING if connection.error_code:
             return "Access at the provider could not be withdrawn yet, so it may still be billed. It is tried again."
         case Status.DISCONNECTING:

@@ -101,6 +101,7 @@ class ConnectionAdmin(ConsoleAdmin):
                     "status_reason",
                     "last_sync_at_exact",
                     "last_verified_at_exact",
+                    "last_used_at_exact",
                     "reauth_due_at_exact",
                     "failure_count",
                     "wait_reason",

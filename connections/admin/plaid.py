@@ -70,6 +70,7 @@ class PlaidItemAdmin(ReadOnlyAdmin):
                     "account_selection_at_exact",
                     "recurring_changed_at_exact",
                     "reauth_needed_at_exact",
+                    "probed_at_exact",
                     "repaired_at_exact",
                     "consent_expires_at_exact",
                     "cleanup_notified_at_exact",

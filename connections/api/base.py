@@ -28,6 +28,7 @@ from connections.audit import Decision
 from connections.errors import CausewayError, NotFound, PermissionRefused, RequestError
 from connections.models import AccessToken, Connection, Membership, Role, User
 from connections.selectors import connections_visible_to, memberships_of
+from connections.services.dormancy import connection_use
 
 Reach = Callable[[Membership], QuerySet[Any]]
 Row = TypeVar("Row", bound=Model)
@@ -155,6 +156,8 @@ class WorkspaceView(ApiView):
             if self.request.method in SAFE_METHODS:
                 raise NotFound
             raise PermissionRefused("Only its owner and the workspace's operators may do this with the connection.")
+        if self.request.method != "DELETE":
+            connection_use(row)
         return row
 
 

@@ -59,7 +59,16 @@ class Connection(TenantModel):
     config_version = models.PositiveIntegerField(default=1)
     last_sync_at = models.DateTimeField(null=True, blank=True)
     last_verified_at = models.DateTimeField(null=True, blank=True)
+    last_used_at = models.DateTimeField(
+        null=True, blank=True, help_text="A person last read it through the API then, to the hour."
+    )
     reauth_due_at = models.DateTimeField(null=True, blank=True, help_text="When the consent given at the bank ends.")
+    reauth_noticed_on = models.DateField(
+        null=True, blank=True, help_text="The end of consent (UTC) that the last notice was about."
+    )
+    reauth_noticed_days = models.PositiveSmallIntegerField(
+        null=True, blank=True, help_text="How many days ahead that notice was: the smallest so far."
+    )
     failure_count = models.PositiveIntegerField(default=0, help_text="Failures in a row; a success sets it to 0.")
     next_attempt_at = models.DateTimeField(null=True, blank=True, help_text="Not tried before this.")
     wait_reason = models.CharField(max_length=20, choices=Wait, default=Wait.NONE, blank=True)
@@ -77,6 +86,9 @@ class Connection(TenantModel):
             models.Index(fields=["owner", "-id"], name="connection_by_owner"),
             models.Index(
                 fields=["next_attempt_at"], condition=Q(next_attempt_at__isnull=False), name="connection_waiting"
+            ),
+            models.Index(
+                fields=["reauth_due_at"], condition=Q(reauth_due_at__isnull=False), name="connection_reauth_due"
             ),
             models.Index(fields=["updated_at"], condition=Q(status="disconnecting"), name="connection_disconnecting"),
         ]

@@ -41,6 +41,9 @@ class PlaidItem(TenantModel):
     )
     last_synced_at = models.DateTimeField(null=True, blank=True)
     reauth_needed_at = models.DateTimeField(null=True, blank=True)
+    probed_at = models.DateTimeField(
+        null=True, blank=True, help_text="While it needs its owner: when Plaid was last asked whether it still does."
+    )
     repaired_at = models.DateTimeField(
         null=True,
         blank=True,

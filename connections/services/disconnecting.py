@@ -32,8 +32,8 @@ def by_person(verb: str, actor: User) -> str:
 def connection_disconnect(*, connection_id: UUID, reason: str, actor: User | None = None) -> Connection:
     """Begin its end; a worker does the rest. A second time changes nothing.
 
-    actor: None for the system. Nothing is read from here on: a sync that runs now loses its claim. The access token is kept until it has removed
-    the Item at Plaid.
+    actor: None for the system. Nothing is read from here on: a sync that runs now loses its claim. The access token is
+    kept until it has removed the Item at Plaid.
     """
     connection = Connection.objects.select_for_update(no_key=True).get(pk=connection_id)
     if not lifecycle.apply(connection, lifecycle.Event.DISCONNECTING, reason=reason):

@@ -50,9 +50,10 @@ TRANSITIONS: dict[Event, tuple[tuple[Status, ...], Status]] = {
     Event.VERIFIED: ((Status.DRAFT,), Status.VERIFIED),
     Event.VERIFICATION_FAILED: ((Status.DRAFT, Status.VERIFIED), Status.DRAFT),
     Event.ACTIVATED: ((Status.VERIFIED,), Status.ACTIVE),
-    Event.REAUTH_NEEDED: ((Status.ACTIVE, Status.FAILED, Status.PENDING_CLEANUP), Status.NEEDS_REAUTH),
-    Event.FAILED: ((Status.ACTIVE, Status.PENDING_CLEANUP), Status.FAILED),
-    Event.RECOVERED: ((Status.NEEDS_REAUTH, Status.FAILED), Status.ACTIVE),
+    # What is about to be removed fails by nature: trouble does not end its notice, only use does, and a sync is one.
+    Event.REAUTH_NEEDED: ((Status.ACTIVE, Status.FAILED), Status.NEEDS_REAUTH),
+    Event.FAILED: ((Status.ACTIVE,), Status.FAILED),
+    Event.RECOVERED: ((Status.NEEDS_REAUTH, Status.FAILED, Status.PENDING_CLEANUP), Status.ACTIVE),
     Event.PAUSED: (_ALIVE, Status.PAUSED),
     Event.RESUMED: ((Status.PAUSED,), Status.ACTIVE),
     Event.DORMANT: (_ALIVE, Status.PENDING_CLEANUP),
@@ -136,6 +137,9 @@ def record_failure(connection: Connection, error: CausewayError) -> None:
         return
     if isinstance(error, Misconfigured):
         _wait(connection, Wait.CONFIGURATION, min(settings.BACKOFF_MAX_S, settings.BACKOFF_BASE_S * 10))
+        return
+    if isinstance(error, NeedsReauth) and connection.status == Status.PENDING_CLEANUP:
+        _wait(connection, Wait.BACKOFF, settings.BACKOFF_MAX_S)  # still tried: it may be repaired in time
         return
     if isinstance(error, NeedsReauth):
         apply(connection, Event.REAUTH_NEEDED, reason=error.detail)

@@ -65,7 +65,8 @@ def consent_ending(connection: Connection, item: PlaidItem, *, ends_at: datetime
     """The access ends soon unless the person signs in again: until when, is shown with the connection."""
     if item.repaired_at and item.repaired_at > told_at:
         return "The login was repaired since."
-    ends_at = ends_at or told_at + NOTICE
+    known = item.consent_expires_at if item.consent_expires_at and item.consent_expires_at > told_at else None
+    ends_at = ends_at or known or told_at + NOTICE
     if item.consent_expires_at == connection.reauth_due_at == ends_at:
         return "This was known already."
     PlaidItem.objects.filter(pk=item.pk).update(consent_expires_at=ends_at)

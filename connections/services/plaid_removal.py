@@ -19,6 +19,7 @@ from connections.providers.plaid.client import PlaidClient
 from connections.services import lifecycle
 from connections.services.disconnecting import disconnect_finish
 from connections.services.plaid_items import credential_of
+from connections.services.provider_pauses import environments_at_rest
 
 log = structlog.get_logger(__name__)
 
@@ -37,6 +38,7 @@ def retired_items_remove(*, limit: int = 5) -> int:
     One that has no token left is not due: only a person can remove it, on Plaid's dashboard.
     """
     due = _pending().filter(_HAS_TOKEN, next_attempt_at__lte=timezone.now())
+    due = due.exclude(environment__in=environments_at_rest())
     return sum(_remove(pk) for pk in due.order_by("next_attempt_at").values_list("pk", flat=True)[:limit])
 
 
@@ -85,6 +87,8 @@ def _gone(retired: RetiredPlaidItem) -> bool:
     done = {"status": RetiredPlaidItem.Status.REMOVED, "removed_at": timezone.now()}
     if not mine.update(ciphertext=None, key_id="", last_error="", **done):
         return False
+    told = {"item_id": retired.item_id, "attempts": retired.attempts}
+    event_record(EventType.ITEM_REMOVED, connection_id=retired.connection_id, payload=told)
     disconnect_finish(retired.connection_id)
     return True
 
@@ -128,5 +132,7 @@ def retired_item_settle(*, retired_id: UUID, reason: str, actor: User) -> Retire
     said = scrub(f"Removed by hand, says {actor.get_username()}: {reason}")[:2_000]
     if not _pending().filter(pk=retired_id).update(ciphertext=None, key_id="", last_error=said, **done):
         raise Conflict("This Item is removed already.")
+    told = {"item_id": found.item_id, "attempts": found.attempts, "by": actor.get_username()}
+    event_record(EventType.ITEM_REMOVED, connection_id=found.connection_id, payload=told)
     disconnect_finish(found.connection_id)
     return RetiredPlaidItem.objects.get(pk=retired_id)

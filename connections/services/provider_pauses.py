@@ -8,7 +8,7 @@ from datetime import timedelta
 import structlog
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F
+from django.db.models import F, QuerySet
 from django.utils import timezone
 
 from config import correlation
@@ -49,6 +49,11 @@ def provider_pause(error: CausewayError, *, environment: str) -> bool:
         )
         log.error("provider_paused", provider=error.provider, environment=environment, code=error.code)
     return is_new
+
+
+def environments_at_rest() -> QuerySet:
+    """Those of Plaid where nothing is to be asked now: for `exclude(environment__in=…)`."""
+    return ProviderPause.objects.filter(provider=PLAID).values("environment")
 
 
 def providers_probe() -> int:

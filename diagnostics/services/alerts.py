@@ -16,12 +16,18 @@ from connections.models.connection import Status
 from diagnostics.models import Alert, AlertDelivery
 from diagnostics.services.channels import channels
 
-OPENING = (EventType.SYNC_FAILED, EventType.REAUTH_REQUIRED, EventType.PROVIDER_PAUSED)
+OPENING = (
+    EventType.SYNC_FAILED,
+    EventType.REAUTH_REQUIRED,
+    EventType.PROVIDER_PAUSED,
+    EventType.REMOVAL_FAILED,
+)
 CLOSING = (
     EventType.SYNC_SUCCEEDED,
     EventType.CONNECTION_ACTIVATED,
     EventType.CONNECTION_DISCONNECTED,
     EventType.PROVIDER_RESUMED,
+    EventType.ITEM_REMOVED,
 )
 
 
@@ -32,19 +38,24 @@ def alert_on_event(event: DomainEvent) -> None:
             alerts_close(subject=subject_of(event))
     elif event.type == EventType.PROVIDER_PAUSED:
         _open_for_provider(event)
+    elif event.type == EventType.REMOVAL_FAILED:
+        _open_for_connection(event, cause="removal_failed")
     elif event.type == EventType.REAUTH_REQUIRED or event.payload.get("status") == Status.FAILED:
         _open_for_connection(event)
 
 
 def subject_of(event: DomainEvent) -> str:
+    """An Item that is to be removed has one of its own: its connection may be in the best of health."""
+    if event.type in (EventType.REMOVAL_FAILED, EventType.ITEM_REMOVED):
+        return f"item:{event.payload['item_id']}"
     if event.connection_id:
         return f"connection:{event.connection_id}"
     return f"provider:{event.payload['provider']}:{event.payload['environment']}"
 
 
-def _open_for_connection(event: DomainEvent) -> None:
+def _open_for_connection(event: DomainEvent, *, cause: str = "") -> None:
     connection = Connection.objects.select_related("workspace").get(events=event)
-    cause = event.payload.get("code") or "internal_error"
+    cause = cause or event.payload.get("code") or "internal_error"
     known = CATALOGUE.get(cause, CATALOGUE["internal_error"])
     page = f"{settings.PUBLIC_URL}{reverse('admin:connections_connection_change', args=[connection.pk])}"
     alert_open(

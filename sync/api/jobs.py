@@ -24,6 +24,15 @@ SAFETY_NET_EXAMPLE = {
     "runs_ended": 0,
     "exchanges_unknown": 0,
     "providers_resumed": 0,
+    "logins_repaired": 1,
+}
+CLEANUP_EXAMPLE = {
+    "consent_notices": 4,
+    "dormant_noticed": 1,
+    "dormant_removed": 0,
+    "links_expired": 2,
+    "items_removed": 1,
+    "disconnected": 1,
 }
 SECRET = OpenApiParameter(HEADER, str, OpenApiParameter.HEADER, required=True, description="The JOBS_SECRET.")
 
@@ -40,9 +49,13 @@ class SafetyNetCounts(serializers.Serializer):
     runs_ended = serializers.IntegerField(help_text="Runs that nobody would have gone on with.")
     exchanges_unknown = serializers.IntegerField(help_text="Exchanges whose outcome nobody will learn.")
     providers_resumed = serializers.IntegerField(help_text="Providers at rest that let us through again.")
+    logins_repaired = serializers.IntegerField(help_text="Banks that needed their owner, and work again.")
 
 
 class CleanupCounts(serializers.Serializer):
+    consent_notices = serializers.IntegerField(help_text="Consents that end soon, told 14, 7 or 1 days ahead.")
+    dormant_noticed = serializers.IntegerField(help_text="Banks that nobody uses: their owners got notice.")
+    dormant_removed = serializers.IntegerField(help_text="Of those, banks whose time is over.")
     links_expired = serializers.IntegerField(help_text="Link sessions that nobody finished.")
     items_removed = serializers.IntegerField(help_text="Items removed at Plaid.")
     disconnected = serializers.IntegerField(help_text="Connections that are disconnected now.")
@@ -100,12 +113,12 @@ class SafetyNetView(JobView):
 class CleanupView(JobView):
     @extend_schema(
         operation_id="jobs_plaid_cleanup",
-        summary="End what is over",
+        summary="End what is over or unused",
         auth=[],
         parameters=[SECRET],
         request=None,
         responses=CleanupCounts,
-        examples=[OpenApiExample("Done", value={"links_expired": 2, "items_removed": 1, "disconnected": 1})],
+        examples=[OpenApiExample("Done", value=CLEANUP_EXAMPLE)],
     )
     @raises("permission_denied", "not_found")
     def post(self, request: Request) -> Response:

@@ -9,7 +9,16 @@ from collections.abc import Callable
 import structlog
 from django.conf import settings
 
-from connections.services import disconnecting, plaid_exchange, plaid_links, plaid_removal, provider_pauses
+from connections.services import (
+    consent,
+    disconnecting,
+    dormancy,
+    plaid_exchange,
+    plaid_links,
+    plaid_probe,
+    plaid_removal,
+    provider_pauses,
+)
 from connections.waking import wake
 from sync.services import dispatch
 
@@ -17,6 +26,7 @@ log = structlog.get_logger(__name__)
 
 Counts = dict[str, int]
 BATCH = 50  # Items a message
+PROBE_S = 10  # how long it may go on asking about stopped logins
 PROCESS_S = 10  # how long one call may go on handing out
 
 
@@ -51,12 +61,19 @@ def safety_net() -> Counts:
         "runs_ended": dispatch.runs_sweep(),
         "exchanges_unknown": plaid_exchange.exchanges_sweep(),
         "providers_resumed": provider_pauses.providers_probe(),
+        "logins_repaired": plaid_probe.items_probe(deadline=time.monotonic() + PROBE_S),
     }
 
 
 def cleanup() -> Counts:
-    """End what is over: links nobody finished, banks that were disconnected or replaced."""
+    """End what is over or unused: links nobody finished, banks that nobody uses, that were disconnected or replaced.
+
+    Tells beforehand of what ends by itself.
+    """
     return {
+        "consent_notices": consent.notices_record(),
+        "dormant_noticed": dormancy.dormant_notice(),
+        "dormant_removed": dormancy.dormant_remove(),
         "links_expired": plaid_links.links_expire(),
         "items_removed": plaid_removal.retired_items_remove(),
         "disconnected": disconnecting.disconnects_finish(),

@@ -209,3 +209,14 @@ def test_a_bank_that_fails_for_good_reaches_the_operators(link, sink, process):
         time.sleep(0.2)
     assert Alert.objects.get().connection_id == bank.connection.pk
     assert bank.connection.name in sink.titles[0]
+
+
+def test_an_item_that_plaid_keeps_is_alerted_until_it_is_removed(connection, sink):
+    for attempts in (3, 4):
+        tell(connection, EventType.REMOVAL_FAILED, item_id="item-1", attempts=attempts, code="provider_unavailable")
+    tell(connection, EventType.ITEM_REMOVED, item_id="item-2", attempts=1)
+    tell(connection, EventType.CONNECTION_ACTIVATED, was="failed")
+    alert = Alert.objects.get()
+    assert (alert.cause, alert.occurrences, alert.recovered_at) == ("removal_failed", 2, None)
+    tell(connection, EventType.ITEM_REMOVED, item_id="item-1", attempts=5)
+    assert Alert.objects.get().recovered_at

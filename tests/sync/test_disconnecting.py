@@ -9,7 +9,7 @@ from django.db import connection as database
 from django.utils import timezone
 
 from config.processes import wait_until
-from connections.models import Account, Credential, DomainEvent, PlaidItem, RetiredPlaidItem
+from connections.models import Account, Credential, DomainEvent, PlaidItem, ProviderPause, RetiredPlaidItem
 from connections.models.connection import Status
 from connections.services.accounts import accounts_update
 from connections.services.disconnecting import account_archive, connection_disconnect, disconnects_finish
@@ -147,6 +147,17 @@ def test_it_is_not_gone_while_an_item_that_it_had_before_is_still_there(bank, al
     make_due()
     retired_items_remove()
     assert_gone(bank)
+
+
+def test_while_plaid_lets_nobody_through_it_is_not_asked(bank):
+    pause = ProviderPause.objects.create(
+        provider="plaid", environment="sandbox", code="provider_misconfigured", next_probe_at=timezone.now()
+    )
+    disconnect(bank)
+    assert (retired_items_remove(), removals(bank)) == (0, 0)
+    assert RetiredPlaidItem.objects.get().attempts == 0
+    pause.delete()
+    assert retired_items_remove() == 1
 
 
 def test_two_at_once_ask_once(bank):

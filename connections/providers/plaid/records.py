@@ -188,6 +188,12 @@ def item_details(answer: Json) -> ItemDetails:
     )
 
 
+def is_item_well(answer: Json) -> bool:
+    """Whether /item/get says that the Item is in no trouble; False also where it does not say anything."""
+    found = _mapping(answer.get("item"))
+    return bool(identifier(found.get("item_id"))) and found.get("error", "unsaid") is None
+
+
 def institution(answer: Json) -> Institution:
     """The institution of /institutions/get_by_id."""
     found = _mapping(answer.get("institution"))

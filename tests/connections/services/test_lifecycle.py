@@ -142,6 +142,7 @@ def test_an_error_text_that_no_column_holds_is_cleaned():
     assert connection.error_detail == "ab?c"
 
 
+@pytest.mark.django_db
 @pytest.mark.parametrize(
     ("fields", "code"),
     [
@@ -160,6 +161,7 @@ def test_the_reason_why_no_sync_can_start_is_said(fields, code):
     assert caught.value.code == code
 
 
+@pytest.mark.django_db
 @pytest.mark.parametrize("status", [Status.ACTIVE, Status.FAILED, Status.PENDING_CLEANUP])
 def test_a_failing_connection_may_be_tried(status):
     lifecycle.refuse_unless_syncable(at(status, wait_reason="backoff", next_attempt_at=timezone.now() + timedelta(1)))

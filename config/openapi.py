@@ -36,6 +36,16 @@ _CORRELATION = OpenApiParameter(
     description="1 to 128 of A-Z a-z 0-9 . _ -; comes back on the answer.",
 )
 
+_IDEMPOTENCY = OpenApiParameter(
+    "Idempotency-Key",
+    {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+    OpenApiParameter.HEADER,
+    description="Any text of your own for this one request, so that it can be repeated: under the same key it is done "
+    "once, and answered the same for 24 hours. May be sent as `idempotency_key` in the body instead.",
+)
+_ONCE = ("idempotency_mismatch", "idempotency_in_progress")
+_KEPT = ("400", "403", "404", "409", "410")  # what a method itself may refuse with; the rest is refused before it
+
 
 def raises(*codes: str) -> Callable[[Method], Method]:
     """Document that the method answers with these problems. Fails at import for a code that the catalogue lacks."""
@@ -68,7 +78,8 @@ class AutoSchema(_AutoSchema):
         return (vars(type(self.view)).get("__doc__") or "").strip()
 
     def get_override_parameters(self) -> list[Any]:
-        return [_WORKSPACE, _CORRELATION] if self._is_in_workspace else [_CORRELATION]
+        found = [_WORKSPACE, _CORRELATION] if self._is_in_workspace else [_CORRELATION]
+        return [*found, _IDEMPOTENCY] if self._is_done_once else found
 
     def _get_request_body(self, direction: Any = "request") -> Json | None:
         """What has to be confirmed has a body also where it is a DELETE, which spectacular leaves out."""
@@ -83,6 +94,10 @@ class AutoSchema(_AutoSchema):
     @property
     def _is_in_workspace(self) -> bool:
         return hasattr(self.view, "roles")
+
+    @property
+    def _is_done_once(self) -> bool:
+        return self.method == "POST" and bool(getattr(self.view, "idempotency", None))
 
     def _get_response_bodies(self, direction: Any = "response") -> Json:
         found = super()._get_response_bodies(direction)
@@ -99,6 +114,8 @@ class AutoSchema(_AutoSchema):
             codes += _IN_WORKSPACE
         elif "{" in self.path:
             codes += ("not_found",)
+        if self._is_done_once:
+            codes += _ONCE
         if self._has_input:
             codes += _WITH_BODY
         return tuple(dict.fromkeys(codes))
@@ -134,15 +151,24 @@ def describe_problems(result: Json, **_facts: Any) -> Json:
     """Add the Problem component, and the header that every answer carries."""
     components = result.setdefault("components", {})
     components.setdefault("schemas", {})["Problem"] = _PROBLEM
-    components.setdefault("headers", {})["CorrelationId"] = {
-        "description": "The id under which an operator finds this request.",
-        "schema": {"type": "string"},
-    }
+    components.setdefault("headers", {}).update(
+        CorrelationId={
+            "description": "The id under which an operator finds this request.",
+            "schema": {"type": "string"},
+        },
+        IdempotencyReplayed={
+            "description": "`true`: the answer of an earlier request with the same key; nothing was done now.",
+            "schema": {"type": "string", "enum": ["true"]},
+        },
+    )
     carried = {"X-Correlation-ID": {"$ref": "#/components/headers/CorrelationId"}}
     for operations in result["paths"].values():
         for operation in operations.values():
+            names = {parameter["name"] for parameter in operation.get("parameters", ())}
             for status, response in operation["responses"].items():
                 response["headers"] = response.get("headers", {}) | carried
+                if _IDEMPOTENCY.name in names and (status[0] == "2" or status in _KEPT):
+                    response["headers"]["Idempotency-Replayed"] = {"$ref": "#/components/headers/IdempotencyReplayed"}
                 if status == "429":
                     response["headers"] |= {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}}
     return result

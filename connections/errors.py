@@ -184,6 +184,21 @@ CATALOGUE: dict[str, Entry] = {
         "Start Link again. The attempt is kept under Exchanges in the console, for an operator to look at.",
         _OPERATOR,
     ),
+    "idempotency_mismatch": Entry(
+        409,
+        "Key used for another request",
+        "This idempotency key was sent before, with another request.",
+        "Send the first request again as it was, or this one under a new key.",
+        _USER,
+    ),
+    "idempotency_in_progress": Entry(
+        409,
+        "Still at work",
+        "A request with this idempotency key is being worked on.",
+        "Send it again, with the same key, as soon as Retry-After says.",
+        _USER,
+        True,
+    ),
     "wrong_environment": Entry(
         400,
         "Wrong environment",

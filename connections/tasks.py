@@ -5,7 +5,7 @@ import time
 import structlog
 from celery import shared_task
 
-from connections.services import audit_seals, disconnecting, event_dispatch, plaid_removal
+from connections.services import audit_seals, disconnecting, event_dispatch, idempotency, plaid_removal
 
 log = structlog.get_logger(__name__)
 
@@ -36,3 +36,10 @@ def withdraw() -> None:
 def audit_seal() -> None:
     """Link what was put on record into its chain. An idle tick is one query."""
     audit_seals.events_seal()
+
+
+@shared_task(ignore_result=True)
+def idempotency_keys_purge() -> None:
+    """Forget the keys of yesterday, and the answers under them."""
+    if count := idempotency.keys_purge():
+        log.info("idempotency_keys_purged", count=count)

@@ -6,6 +6,7 @@ response is closed, the database shows that workspace only. A view that is neith
 """
 
 from collections.abc import Callable, Collection
+from functools import partial
 from io import BytesIO
 from typing import Any, ClassVar, TypeVar, cast
 from urllib.parse import unquote_to_bytes
@@ -22,13 +23,15 @@ from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer, Serializer
 from rest_framework.views import APIView
 
-from connections.api import tenant
+from connections.api import once, tenant
+from connections.api.once import Idempotency
 from connections.api.paging import KeysetPagination
 from connections.audit import Decision
 from connections.errors import CausewayError, NotFound, PermissionRefused, RequestError
 from connections.models import AccessToken, Connection, Membership, Role, User
 from connections.selectors import connections_visible_to, memberships_of
 from connections.services.dormancy import connection_use
+from connections.services.idempotency import Claim
 
 Reach = Callable[[Membership], QuerySet[Any]]
 Row = TypeVar("Row", bound=Model)
@@ -42,6 +45,8 @@ class ApiView(APIView):
     audit: ClassVar[dict[str, Decision]] = {}  # of each method that changes something
     anonymous_methods: ClassVar[tuple[str, ...]] = ()  # for these nobody has to be signed in
     query_names: frozenset[str] = frozenset({"cursor", "page_size", "format"})  # and those of the filters, once read
+    # A POST either says how it is done once (`WorkspaceView.idempotency`) or here why a key means nothing to it.
+    ignores_keys_because: ClassVar[str] = ""
 
     def perform_authentication(self, request: Request) -> None:
         if request.method not in self.anonymous_methods:
@@ -98,16 +103,22 @@ class WorkspaceView(ApiView):
 
     reach: the selector of the rows that the endpoint is about: what it leaves out is a 404. changes: the same for the
     methods that change something, where they reach less far. The role matrix is made of the three.
+    idempotency: how a POST that creates or runs something honours an `Idempotency-Key`.
     """
 
     roles: ClassVar[dict[str, Role]] = {}
     reach: ClassVar[Reach | None] = None
     changes: ClassVar[Reach | None] = None
+    idempotency: ClassVar[Idempotency | None] = None
     membership: Membership
+    claim: Claim | None = None
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
         tenant.enter(self.membership)
+        if request.method == "POST" and self.idempotency:
+            # The framework takes the method from the instance next.
+            setattr(self, "post", partial(once.answered_once, self, getattr(self, "post")))  # noqa: B009, B010
 
     def authorize(self, request: Request) -> None:
         method = str(request.method)
@@ -139,6 +150,20 @@ class WorkspaceView(ApiView):
         """Raises RequestError unless the body says {"confirmed": true}."""
         if not isinstance(self.request.data, dict) or self.request.data.get("confirmed") is not True:
             raise RequestError(code="confirmation_required")
+
+    @property
+    def is_repeat(self) -> bool:
+        """An earlier request with this key began the work, and nobody knows how far it came."""
+        return bool(self.claim and self.claim.is_repeat)
+
+    def keep(self, response: Response) -> Response:
+        """Keep the answer for repeats, in the transaction of the change that it tells of. Where steps call a provider.
+
+        Raises Conflict where another request has taken over.
+        """
+        once.keep(self.claim, response)
+        self.claim = None
+        return response
 
     def found(self, rows: QuerySet[Row], pk: UUID) -> Row:
         """The row with this id, or a 404."""

@@ -10,6 +10,7 @@ from config.openapi import raises
 from connections import selectors
 from connections.api import examples, serializers
 from connections.api.base import ApiView, WorkspaceView
+from connections.api.once import Idempotency
 from connections.api.throttling import LoginThrottle
 from connections.audit import Action, Audited, NotAudited
 from connections.errors import CausewayError
@@ -17,7 +18,7 @@ from connections.models import Connection, Role
 from connections.models.connection import Environment
 from connections.services.disconnecting import account_archive, by_person, connection_disconnect
 from connections.services.plaid_exchange import public_token_exchange
-from connections.services.plaid_links import link_create
+from connections.services.plaid_links import LinkToken, link_create
 from connections.services.tokens import person_sign_in, token_revoke
 
 
@@ -30,6 +31,7 @@ class TokenView(ApiView):
         "POST": Audited(Action.SIGNED_IN, Action.SIGN_IN_FAILED),
         "DELETE": Audited(Action.SIGNED_OUT),
     }
+    ignores_keys_because = "Nobody is signed in whose key it could be, and two tokens are as good as one."
 
     def get_throttles(self) -> list:
         return [LoginThrottle()] if self.request.method in self.anonymous_methods else super().get_throttles()
@@ -187,6 +189,7 @@ class LinkTokenView(WorkspaceView):
     roles = {"POST": Role.MEMBER}
     audit = {"POST": Audited(Action.LINK_STARTED)}
     reach = selectors.connections_managed_by
+    idempotency = Idempotency.STEPS
 
     @extend_schema(
         operation_id="plaid_link_token_create",
@@ -204,6 +207,10 @@ class LinkTokenView(WorkspaceView):
     )
     def post(self, request: Request) -> Response:
         given = self.valid(serializers.LinkTokenRequestSerializer, request.data)
+
+        def shown(token: LinkToken) -> Response:
+            return Response(serializers.LinkTokenSerializer(token).data)
+
         token = link_create(
             user=self.user,
             workspace_id=self.membership.workspace_id,
@@ -211,14 +218,16 @@ class LinkTokenView(WorkspaceView):
             connection=_managed(self, given.get("connection_id")),
             is_hosted=given["hosted_link"],
             redirect_uri=given.get("redirect_uri", ""),
+            on_made=lambda token: self.keep(shown(token)),
         )
-        return Response(serializers.LinkTokenSerializer(token).data)
+        return shown(token)
 
 
 class ExchangeTokenView(WorkspaceView):
     roles = {"POST": Role.MEMBER}
     audit = {"POST": Audited(Action.CONNECTION_LINKED, Action.CONNECTION_RELINKED)}
     reach = selectors.connections_managed_by
+    idempotency = Idempotency.STEPS  # the exchange's own row tells a repeat what came of it
 
     @extend_schema(
         operation_id="plaid_exchange_token_create",
@@ -247,6 +256,7 @@ class ExchangeTokenView(WorkspaceView):
             metadata=given.get("metadata"),
             connection=connection,
             allow_duplicate=given["allow_duplicate"],
+            is_repeat=self.is_repeat,
         )
         shown = self.found(selectors.connections_visible_to(self.membership), made.pk)
         return Response(serializers.ConnectionDetailSerializer(shown).data, status=201)
@@ -257,6 +267,7 @@ class ReplacedView(WorkspaceView):
 
     roles = {"POST": Role.VIEWER}
     audit = {"POST": NotAudited("answers 410 and changes nothing")}
+    ignores_keys_because = "It does nothing, and always says the same."
     reason = ""
 
     def post(self, request: Request) -> Response:

@@ -3,6 +3,7 @@ from connections.models.audit import AuditSeal, SecurityEvent
 from connections.models.connection import Connection
 from connections.models.credential import Credential
 from connections.models.event import DomainEvent, EventDelivery
+from connections.models.idempotency import IdempotencyKey
 from connections.models.plaid_item import PlaidItem
 from connections.models.plaid_link import PlaidExchange, PlaidLink
 from connections.models.provider_pause import ProviderPause
@@ -17,6 +18,7 @@ __all__ = [
     "Credential",
     "DomainEvent",
     "EventDelivery",
+    "IdempotencyKey",
     "Membership",
     "PlaidExchange",
     "PlaidItem",

@@ -52,6 +52,7 @@ def public_token_exchange(
     connection: Connection | None = None,
     allow_duplicate: bool = False,
     link: PlaidLink | None = None,
+    is_repeat: bool = False,
 ) -> Connection:
     """Exchange the token and return the active connection, dirty, so that its first sync follows at once.
 
@@ -62,12 +63,15 @@ def public_token_exchange(
     4. Connection, Item and token in one transaction.
     5. Accounts and institution are read then; where that fails, in whatever way, the sync does it later.
 
-    connection: re-link that one in place. Raises Conflict (duplicate_item, public_token_used, exchange_in_progress),
+    connection: re-link that one in place. is_repeat: the caller asks again for what it may have begun before: the answer
+    is what became of that, and the call is not made twice. Raises Conflict (duplicate_item, public_token_used, exchange_in_progress),
     OutcomeUnknown, RequestError, TemporaryError.
     """
     refuse_other_environment(public_token, environment)
     if connection:
         _refuse_unlinkable(connection, environment)
+    if is_repeat and (made := _made_before(user=user, workspace_id=workspace_id, public_token=public_token)):
+        return _usable(made)
     client = PlaidClient(environment)
     exchange = _begin(
         user=user,
@@ -195,10 +199,34 @@ def _lock(name: str) -> None:
         cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [name])
 
 
+def _earlier(*, user: User, workspace_id: UUID, public_token: str) -> PlaidExchange | None:
+    """The person's exchange of this token, begun before and not refused."""
+    mine = PlaidExchange.objects.filter(digest=_digest(public_token), workspace_id=workspace_id, user=user)
+    return mine.exclude(status=PlaidExchange.Status.REFUSED).select_related("connection").first()
+
+
+def _made_before(*, user: User, workspace_id: UUID, public_token: str) -> Connection | None:
+    """The connection that an interrupted request made, or housekeeping for it; None where the call was not begun.
+
+    Raises OutcomeUnknown where it was, and did not come to an end that we know.
+    """
+    earlier = _earlier(user=user, workspace_id=workspace_id, public_token=public_token)
+    if earlier is None or earlier.status == PlaidExchange.Status.COMPLETED:
+        return earlier.connection if earlier else None
+    if earlier.ciphertext:
+        raise _made_up_for(earlier)
+    raise OutcomeUnknown(
+        "The first request was interrupted, so we do not know whether the bank was connected.",
+        remediation="Look at your connections in a few minutes. If the bank is not there, start Link again; the attempt "
+        "is kept under Exchanges in the console, for an operator to look at.",
+        provider="plaid",
+        operator_detail=f"exchange {earlier.pk} was repeated while its outcome was not known",
+    )
+
+
 def _refuse_used(*, user: User, workspace_id: UUID, public_token: str) -> None:
     """Raise what became of this token's exchange, where it was begun before and not refused."""
-    mine = PlaidExchange.objects.filter(digest=_digest(public_token), workspace_id=workspace_id, user=user)
-    earlier = mine.exclude(status=PlaidExchange.Status.REFUSED).first()
+    earlier = _earlier(user=user, workspace_id=workspace_id, public_token=public_token)
     if earlier is None:
         return
     if earlier.status == PlaidExchange.Status.UNKNOWN:

@@ -1,6 +1,7 @@
 """Plaid Link: asking for a link token, and following a Hosted Link session to its end."""
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID, uuid4
@@ -43,11 +44,13 @@ def link_create(
     connection: Connection | None = None,
     is_hosted: bool = False,
     redirect_uri: str = "",
+    on_made: Callable[[LinkToken], object] = lambda _token: None,
 ) -> LinkToken:
     """A link token for a new bank, or, with `connection`, for repairing that one: in update mode while its Item exists,
     else for linking it anew.
 
-    The session row is what a hosted link is followed by; its token is encrypted. Raises Conflict, Misconfigured, TemporaryError.
+    The session row is what a hosted link is followed by; its token is encrypted. on_made: called in the transaction that
+    stores it. Raises Conflict, Misconfigured, TemporaryError.
     """
     if connection and connection.provider != "plaid":
         raise RequestError(
@@ -74,11 +77,13 @@ def link_create(
         correlation_id=correlation.current(),
     )
     link.seal(token)
-    _keep(link, user)
-    return LinkToken(token, expiration, url, link.pk)
+    made = LinkToken(token, expiration, url, link.pk)
+    with transaction.atomic():
+        _keep(link, user)
+        on_made(made)
+    return made
 
 
-@transaction.atomic
 def _keep(link: PlaidLink, user: User) -> None:
     link.save()
     subject, kind = link.connection or link, "repair" if link.connection else "new"

@@ -8,6 +8,7 @@ from rest_framework.response import Response
 
 from config.openapi import raises
 from connections.api.base import WorkspaceView
+from connections.api.once import Idempotency
 from connections.api.paging import KeysetPagination
 from connections.audit import Action, Audited
 from connections.models import Role
@@ -24,6 +25,7 @@ class RefreshView(WorkspaceView):
     roles = {"POST": Role.MEMBER}
     audit = {"POST": Audited(Action.SYNC_REQUESTED)}
     reach = connections_managed_by
+    idempotency = Idempotency.ONE_TRANSACTION
 
     @extend_schema(
         operation_id="connections_refresh",

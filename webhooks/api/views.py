@@ -7,6 +7,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from connections.api.base import WorkspaceView
+from connections.api.once import Idempotency
 from connections.audit import Action, Audited
 from connections.models import Role
 from webhooks import selectors
@@ -51,6 +52,7 @@ class ReplayView(WorkspaceView):
     roles = {"POST": Role.OPERATOR}
     audit = {"POST": Audited(Action.WEBHOOK_REPLAYED)}
     reach = selectors.events_visible_to
+    idempotency = Idempotency.ONE_TRANSACTION
 
     @extend_schema(
         operation_id="webhook_events_replay",

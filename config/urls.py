@@ -13,6 +13,7 @@ api = [
     path("", include("connections.api.urls")),
     path("", include("sync.api.urls")),
     path("", include("webhooks.api.urls")),
+    path("", include("diagnostics.api.urls")),
 ]
 
 urlpatterns: list[URLPattern | URLResolver] = [
@@ -40,6 +41,7 @@ APP_ROLE_ROUTES = (
     "/docs/errors/",
     "/healthz",
     "/readyz",
+    "/metrics",
     "/webhook/",  # the workspace is known only once the message is
     "/admin/",  # the console sees all workspaces
 )

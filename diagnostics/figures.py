@@ -8,7 +8,7 @@ from uuid import UUID
 from django.db import connection
 from django.utils import timezone
 
-from config.admin import oldest_id
+from connections.ids import oldest_id
 
 WINDOW = timedelta(hours=24)
 

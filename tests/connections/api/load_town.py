@@ -8,8 +8,10 @@ from typing import Any
 from django.apps import apps
 from django.utils import timezone
 
+from connections.audit import Action
 from connections.ids import uuid7
 from connections.models import Connection, Membership, Role, User, Workspace
+from connections.services.audit import security_event_record
 from sync.models import SyncFailure, SyncRun, Transaction
 from tests.connections.api.scene import make_account, make_bank, make_shop
 from tests.factories import Person, person
@@ -69,6 +71,8 @@ class Town:
             status="processed", next_attempt_at=now, received_at=now, last_received_at=now, correlation_id=f"{house.tag}event",
         )  # fmt: skip
         house.ids["event_id"].append(str(told.pk))
+        seen = {"workspace_id": house.workspace.pk, "subject": connection, "note": f"{house.tag}note"}
+        security_event_record(Action.SYNC_REQUESTED, actor=connection.owner, **seen)
         is_owners = connection.owner.username.endswith(Role.OWNER)
         if connection.provider == "plaid":
             account = make_account(connection, f"{house.tag}account", official_name=f"{house.tag}official")

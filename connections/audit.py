@@ -32,6 +32,8 @@ class Action(StrEnum):
     CONNECTION_RESUMED = "connection_resumed"
     CONNECTION_REMOVED = "connection_removed"
     ACCOUNT_REMOVED = "account_removed"
+    ACCESS_TOKEN_ROTATED = "access_token_rotated"  # noqa: S105 - a name, not a token
+    ITEM_SETTLED = "item_settled"
     SYNC_REQUESTED = "sync_requested"
     FAILURE_RESOLVED = "failure_resolved"
     WEBHOOK_REPLAYED = "webhook_replayed"

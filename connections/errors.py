@@ -353,6 +353,13 @@ CATALOGUE: dict[str, Entry] = {
         "An operator can enable it at the provider.",
         _OPERATOR,
     ),
+    "rotation_unknown": Entry(
+        409,
+        "Rotation unknown",
+        "The access token of this bank was to be replaced, and the provider's answer was lost: the one that is kept may not work any more.",
+        "Wait for the next sync. If the bank refuses its token, link it again.",
+        _OPERATOR,
+    ),
     "removal_failed": Entry(
         503,
         "Still connected at the provider",

@@ -37,6 +37,7 @@ class EventType(StrEnum):
     REAUTH_REQUIRED = "ReauthRequired"
     SYNC_SUCCEEDED = "SyncSucceeded"
     SYNC_FAILED = "SyncFailed"
+    TOKEN_ROTATED = "TokenRotated"  # noqa: S105 - a name, not a token
     TOKEN_REFRESH_FAILED = "TokenRefreshFailed"  # noqa: S105 - a name, not a token
     PROVIDER_PAUSED = "ProviderPaused"
     PROVIDER_RESUMED = "ProviderResumed"

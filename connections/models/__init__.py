@@ -8,6 +8,7 @@ from connections.models.plaid_item import PlaidItem
 from connections.models.plaid_link import PlaidExchange, PlaidLink
 from connections.models.provider_pause import ProviderPause
 from connections.models.retired_item import RetiredPlaidItem
+from connections.models.token_rotation import PlaidTokenRotation
 from connections.models.workspace import AccessToken, Membership, Role, User, Workspace
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "PlaidItem",
     "PlaidItemAccount",
     "PlaidLink",
+    "PlaidTokenRotation",
     "ProviderPause",
     "RetiredPlaidItem",
     "Role",

@@ -13,12 +13,26 @@ from django.db.models import QuerySet
 
 from connections import vault
 from connections.audit import Action
-from connections.models import Credential, IdempotencyKey, PlaidExchange, PlaidLink, RetiredPlaidItem
+from connections.models import (
+    Credential,
+    IdempotencyKey,
+    PlaidExchange,
+    PlaidLink,
+    PlaidTokenRotation,
+    RetiredPlaidItem,
+)
 from connections.services.audit import security_event_record
 
 BATCH = 200
-Sealed = Credential | PlaidLink | PlaidExchange | RetiredPlaidItem | IdempotencyKey
-SEALED: tuple[type[Sealed], ...] = (Credential, PlaidLink, PlaidExchange, RetiredPlaidItem, IdempotencyKey)
+Sealed = Credential | PlaidLink | PlaidExchange | PlaidTokenRotation | RetiredPlaidItem | IdempotencyKey
+SEALED: tuple[type[Sealed], ...] = (
+    Credential,
+    PlaidLink,
+    PlaidExchange,
+    PlaidTokenRotation,
+    RetiredPlaidItem,
+    IdempotencyKey,
+)
 
 
 @dataclass(slots=True)

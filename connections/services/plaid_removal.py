@@ -11,12 +11,14 @@ from django.utils import timezone
 
 from config import correlation
 from config.logs import scrub
+from connections.audit import Action
 from connections.errors import CausewayError, Conflict, RequestError
 from connections.events import EventType, event_record
 from connections.models import Connection, PlaidItem, RetiredPlaidItem, User
 from connections.models.connection import CLOSED, Status
 from connections.providers.plaid.client import PlaidClient
 from connections.services import lifecycle
+from connections.services.audit import security_event_record
 from connections.services.disconnecting import disconnect_finish
 from connections.services.plaid_items import credential_of
 from connections.services.provider_pauses import environments_at_rest
@@ -132,6 +134,9 @@ def retired_item_settle(*, retired_id: UUID, reason: str, actor: User) -> Retire
     said = scrub(f"Removed by hand, says {actor.get_username()}: {reason}")[:2_000]
     if not _pending().filter(pk=retired_id).update(ciphertext=None, key_id="", last_error=said, **done):
         raise Conflict("This Item is removed already.")
+    security_event_record(
+        Action.ITEM_SETTLED, actor=actor, workspace_id=found.workspace_id, subject=found, item_id=found.item_id
+    )
     told = {"item_id": found.item_id, "attempts": found.attempts, "by": actor.get_username()}
     event_record(EventType.ITEM_REMOVED, connection_id=found.connection_id, payload=told)
     disconnect_finish(found.connection_id)

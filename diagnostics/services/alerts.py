@@ -21,6 +21,7 @@ OPENING = (
     EventType.REAUTH_REQUIRED,
     EventType.PROVIDER_PAUSED,
     EventType.REMOVAL_FAILED,
+    EventType.TOKEN_REFRESH_FAILED,
 )
 CLOSING = (
     EventType.SYNC_SUCCEEDED,
@@ -28,19 +29,25 @@ CLOSING = (
     EventType.CONNECTION_DISCONNECTED,
     EventType.PROVIDER_RESUMED,
     EventType.ITEM_REMOVED,
+    EventType.TOKEN_ROTATED,
 )
 
 
 def alert_on_event(event: DomainEvent) -> None:
     """The events of a connection come in their order, so what is open here is what is wrong there."""
-    if event.type in CLOSING:
+    if event.type == EventType.TOKEN_ROTATED:
+        alerts_close(subject=subject_of(event), cause="rotation_unknown")
+    elif event.type in CLOSING:
         if event.type != EventType.SYNC_SUCCEEDED or event.payload.get("recovered"):
             alerts_close(subject=subject_of(event))
     elif event.type == EventType.PROVIDER_PAUSED:
         _open_for_provider(event)
     elif event.type == EventType.REMOVAL_FAILED:
         _open_for_connection(event, cause="removal_failed")
-    elif event.type == EventType.REAUTH_REQUIRED or event.payload.get("status") == Status.FAILED:
+    elif (
+        event.type in (EventType.REAUTH_REQUIRED, EventType.TOKEN_REFRESH_FAILED)
+        or event.payload.get("status") == Status.FAILED
+    ):
         _open_for_connection(event)
 
 

@@ -23,6 +23,7 @@ SAFETY_NET_EXAMPLE = {
     "leases_ended": 0,
     "runs_ended": 0,
     "exchanges_unknown": 0,
+    "rotations_settled": 0,
     "providers_resumed": 0,
     "logins_repaired": 1,
 }
@@ -48,6 +49,7 @@ class SafetyNetCounts(serializers.Serializer):
     leases_ended = serializers.IntegerField(help_text="Banks taken back from workers that died.")
     runs_ended = serializers.IntegerField(help_text="Runs that nobody would have gone on with.")
     exchanges_unknown = serializers.IntegerField(help_text="Exchanges whose outcome nobody will learn.")
+    rotations_settled = serializers.IntegerField(help_text="Token rotations that were left in the middle.")
     providers_resumed = serializers.IntegerField(help_text="Providers at rest that let us through again.")
     logins_repaired = serializers.IntegerField(help_text="Banks that needed their owner, and work again.")
 

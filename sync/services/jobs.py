@@ -18,6 +18,7 @@ from connections.services import (
     plaid_probe,
     plaid_removal,
     provider_pauses,
+    token_rotation,
 )
 from connections.waking import wake
 from sync.services import dispatch
@@ -60,6 +61,7 @@ def safety_net() -> Counts:
         "leases_ended": dispatch.leases_end(),
         "runs_ended": dispatch.runs_sweep(),
         "exchanges_unknown": plaid_exchange.exchanges_sweep(),
+        "rotations_settled": token_rotation.rotations_sweep(),
         "providers_resumed": provider_pauses.providers_probe(),
         "logins_repaired": plaid_probe.items_probe(deadline=time.monotonic() + PROBE_S),
     }

@@ -89,6 +89,10 @@ class PlaidClient:
         """Ends the Item, its token and its billing. A second call raises what says that it is gone."""
         return self._json("/item/remove", {"access_token": self._own(access_token)})
 
+    def access_token_invalidate(self, access_token: str) -> Json:
+        """{new_access_token}. The old token dies with the call: after an unknown outcome it must not be repeated."""
+        return self._json("/item/access_token/invalidate", {"access_token": self._own(access_token)})
+
     def accounts_get(self, access_token: str) -> list[Json]:
         """accounts[], numbers as exact text. Only accounts that are open and shared now."""
         self._take("accounts", settings.PLAID_ACCOUNTS_PER_ITEM_MINUTE)

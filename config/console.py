@@ -165,6 +165,7 @@ NAVIGATION: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
             ("Link sessions", "add_link", "connections.plaidlink"),
             ("Exchanges", "swap_horiz", "connections.plaidexchange"),
             ("Credentials", "key", "connections.credential"),
+            ("Providers at rest", "pause_circle", "connections.providerpause"),
         ),
     ),
     (

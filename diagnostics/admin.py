@@ -160,7 +160,7 @@ class AlertDeliveryAdmin(ReadOnlyAdmin):
     list_display = ("next_attempt_at_ago", "alert", "kind", "channel_name", "shown_state", "attempts")
     list_display_links = ("next_attempt_at_ago",)
     list_select_related = ("alert",)
-    list_filter = ("kind",)
+    list_filter = (("kind", ChoicesDropdownFilter),)
     search_fields = ("channel_name__icontains",)
     fieldsets = (
         (None, {"fields": ("alert", "kind", "channel_name", "shown_state", "attempts", "last_error", "id_whole")}),

@@ -64,6 +64,7 @@ class PlaidItemAdmin(ReadOnlyAdmin):
             {
                 "fields": (
                     "last_synced_at_exact",
+                    "auto_sync_at_exact",
                     "last_webhook_at_exact",
                     "webhook_confirmed_at_exact",
                     "details_at_exact",

@@ -18,6 +18,7 @@ from connections.models import (
     PlaidItem,
     PlaidItemAccount,
     PlaidLink,
+    ProviderPause,
     RetiredPlaidItem,
     SecurityEvent,
     User,
@@ -26,7 +27,7 @@ from connections.models import (
 from connections.models.connection import Status
 from connections.services.audit import security_event_record
 from connections.services.audit_seals import events_seal
-from diagnostics.models import ErrorEvent
+from diagnostics.models import Alert, AlertDelivery, ErrorEvent
 from sync.models import RunStatus, SyncFailure, SyncRun, Transaction, Trigger
 from webhooks.models import WebhookEvent, WebhookRefusal
 
@@ -214,6 +215,24 @@ def event(of: Connection) -> DomainEvent:
     return made
 
 
+def alert(of: Connection) -> Alert:
+    made = Alert.objects.create(
+        workspace=of.workspace,
+        connection=of,
+        subject=f"connection:{of.pk}",
+        cause="provider_error",
+        title=f"{of.name}: the bank keeps failing",
+        text="Look at its runs.",
+    )
+    AlertDelivery.objects.create(
+        alert=made, kind="opened", channel="f1", channel_name="mailto://ops", sent_at=made.opened_at
+    )
+    AlertDelivery.objects.create(
+        alert=made, kind="opened", channel="f2", channel_name="slack://…", last_error="HTTP 503"
+    )
+    return made
+
+
 def security_event(of: Connection, actor: User) -> SecurityEvent:
     security_event_record(
         Action.CONNECTION_PAUSED, actor=actor, workspace_id=of.workspace_id, subject=of, said="<b>bold</b>"
@@ -272,8 +291,10 @@ def everything(workspace: Workspace, owner: User, *, connections: int = 5, each:
         retired = RetiredPlaidItem(workspace=workspace, connection=row, environment="sandbox", item_id=f"old-{number}")
         retired.seal(SECRET)
         retired.save()
+        alert(row)
     webhook(None, status="received")
     refusal()
+    ProviderPause.objects.get_or_create(provider="plaid", environment="production", code="provider_misconfigured")
     return made
 
 

@@ -7,7 +7,15 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from config import console
-from config.admin import AutocompleteSelectFilter, Card, DropdownFilter, Header, ReadOnlyAdmin, SinceFilter
+from config.admin import (
+    AutocompleteSelectFilter,
+    Card,
+    ChoicesDropdownFilter,
+    DropdownFilter,
+    Header,
+    ReadOnlyAdmin,
+    SinceFilter,
+)
 from config.states import ALERT, ALERT_DELIVERY, ERROR
 from connections.errors import CATALOGUE
 from diagnostics.models import Alert, AlertDelivery, ErrorEvent

@@ -21,6 +21,7 @@ from django.core.paginator import Paginator
 from django.db import models
 from django.db.models import Count, F, Func, Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.utils import timezone
 from django.utils.functional import cached_property
@@ -50,6 +51,7 @@ __all__ = [
     "AutocompleteSelectFilter",
     "Card",
     "ChoicesDropdownFilter",
+    "Confirmation",
     "ConsoleAdmin",
     "DropdownFilter",
     "Header",
@@ -175,6 +177,16 @@ class Header:
 
 
 @dataclass(frozen=True)
+class Confirmation:
+    """What a person reads before what cannot be undone, and what they have to type to mean it."""
+
+    question: str  # the whole of it, as a heading
+    goes: tuple[str, ...]
+    stays: tuple[str, ...]
+    type_this: str
+
+
+@dataclass(frozen=True)
 class Verb:
     """Something a person can do to a row. Changes nothing itself: `perform` calls one service and says what happened."""
 
@@ -183,6 +195,7 @@ class Verb:
     perform: Callable[[Any, Any, str], str]  # (row, actor, answer) -> what happened
     applies: Callable[[Any], bool] = lambda row: True
     asks: str = ""  # a question that has to be answered with it
+    confirms: Callable[[Any], Confirmation] | None = None  # a page of its own comes first
     is_primary: bool = False
 
 
@@ -269,7 +282,7 @@ class ConsoleAdmin(ModelAdmin):
         actions: dict[str, tuple[Callable[..., Any], str, str]] = {}
         if self.may_act(request):
             for key, verb in self.verbs.items():
-                if not verb.asks:
+                if not verb.asks and not verb.confirms:
                     actions[key] = (partial(_perform_all, verb), key, verb.label)
         return actions
 
@@ -329,7 +342,11 @@ class ConsoleAdmin(ModelAdmin):
         if not self.may_act(request):
             return []
         return [
-            {"verb": verb, "url": reverse(self._verb_url_name, args=[row.pk, key])}
+            {
+                "verb": verb,
+                "url": reverse(self._verb_url_name, args=[row.pk, key]),
+                "asks_first": verb.confirms is not None,  # a template would call it
+            }
             for key, verb in self.verbs.items()
             if verb.applies(row)
         ]
@@ -346,17 +363,38 @@ class ConsoleAdmin(ModelAdmin):
         ]
 
     def verb_view(self, request: HttpRequest, object_id: str, verb: str) -> HttpResponse:
-        """POST only, so that no link and no foreign page can do anything."""
-        if request.method != "POST":
-            return HttpResponseNotAllowed(["POST"])
+        """Done by POST only, so that no link and no foreign page can do anything. GET asks, where a verb has to be confirmed."""
+        asks = verb in self.verbs and self.verbs[verb].confirms is not None
+        if request.method != "POST" and not (asks and request.method in ("GET", "HEAD")):
+            return HttpResponseNotAllowed(["GET", "POST"] if asks else ["POST"])
         if not self.may_act(request):
             raise PermissionDenied
         row = self.get_object(request, unquote(object_id))
         if row is None or verb not in self.verbs:
             raise Http404
+        if (confirms := self.verbs[verb].confirms) and self.verbs[verb].applies(row):
+            confirmation = confirms(row)
+            is_meant = " ".join(request.POST.get("answer", "").split()) == " ".join(confirmation.type_this.split())
+            if request.method != "POST" or not is_meant:
+                return self._confirm(request, self.verbs[verb], row, confirmation)
+        elif request.method != "POST":
+            return HttpResponseRedirect(console.to_page(row))
         if message := self.perform(request, self.verbs[verb], row, request.POST.get("answer", "")):
             self.message_user(request, message, messages.SUCCESS)
         return HttpResponseRedirect(console.to_page(row))
+
+    def _confirm(self, request: HttpRequest, verb: Verb, row: Any, confirmation: Confirmation) -> HttpResponse:
+        """The page that says what goes and what stays. Nothing happens until the right words are typed there."""
+        context = {
+            **self.admin_site.each_context(request),
+            "title": verb.label,
+            "opts": self.opts,
+            "verb": verb,
+            "confirmation": confirmation,
+            "is_wrong": request.method == "POST",
+            "back": console.to_page(row),
+        }
+        return TemplateResponse(request, "admin/confirm.html", context)
 
     def perform(self, request: HttpRequest, verb: Verb, row: Any, answer: str = "") -> str:
         """Do it, put it on the console's log and say what happened; a refusal is shown with its reason and gives ""."""

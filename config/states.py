@@ -78,6 +78,12 @@ EXCHANGE = {
     "refused": State("Refused by Plaid", _AMBER, "block"),
     "unknown": State("Outcome unknown", _RED, "help", needs_person=True),
 }
+ROTATION = {
+    "started": State("Started", _BLUE, "sync"),
+    "completed": State("Replaced", _GREEN, "check_circle"),
+    "refused": State("Not replaced", _AMBER, "block"),
+    "unknown": State("Outcome unknown", _RED, "help", needs_person=True),
+}
 TOKEN = {
     "valid": State("Valid", _GREEN, "check_circle"),
     "expired": State("Expired", _GREY, "timer_off"),

@@ -11,6 +11,7 @@ from config.admin import (
     AutocompleteSelectFilter,
     Card,
     ChoicesDropdownFilter,
+    Confirmation,
     ConsoleAdmin,
     DropdownFilter,
     Header,
@@ -20,8 +21,10 @@ from config.admin import (
 from config.states import CONNECTION, ENVIRONMENT, state
 from connections.models import Connection, Credential, User
 from connections.models.connection import Environment, Provider, Status
+from connections.services.disconnecting import by_person, connection_disconnect
 from connections.services.lifecycle import TRANSITIONS, Event
 from connections.services.pausing import connection_pause, connection_resume
+from connections.services.token_rotation import access_token_rotate
 from connections.states import connection_state, late, next_step
 
 _URGENCY = (Status.FAILED, Status.NEEDS_REAUTH, Status.PENDING_CLEANUP, Status.ACTIVE, Status.PAUSED)
@@ -52,6 +55,43 @@ def _resume(connection: Connection, actor: User, answer: str) -> str:
     return f"{connection} is active again; what came in meanwhile is synced now."
 
 
+def _disconnect(connection: Connection, actor: User, answer: str) -> str:
+    connection_disconnect(connection_id=connection.pk, reason=by_person("Disconnected", actor), actor=actor)
+    return f"{connection} is being disconnected. Its history stays."
+
+
+def _disconnect_confirmed(connection: Connection) -> Confirmation:
+    accounts = connection.accounts.filter(status="active").count()
+    noun = "account" if accounts == 1 else "accounts"
+    return Confirmation(
+        question=f"Disconnect {connection.name}?",
+        goes=(
+            f"The access of {connection.owner} at the provider, to {accounts:,} {noun}. It cannot be taken back: to go on, they have to connect anew.",
+            "The credential that is kept here, once the provider has withdrawn the access.",
+            "What the provider bills for it, from then on.",
+        ),
+        stays=("Everything that was read of it: accounts, transactions, runs.",),
+        type_this=connection.name,
+    )
+
+
+def _rotate(connection: Connection, actor: User, answer: str) -> str:
+    access_token_rotate(connection_id=connection.pk, actor=actor)
+    return f"The access token of {connection} is replaced; the old one works no more."
+
+
+def _rotate_confirmed(connection: Connection) -> Confirmation:
+    return Confirmation(
+        question=f"Replace the access token of {connection.name}?",
+        goes=(
+            "The token that is kept here: it works no more, wherever else it may be.",
+            "If Plaid's answer is lost on the way, possibly the bank's connection: its owner would have to link it again.",
+        ),
+        stays=("The bank's connection, its accounts and its history.",),
+        type_this=connection.name,
+    )
+
+
 class ConnectionAdmin(ConsoleAdmin):
     """Where each connection stands. Its name can be edited; its status moves only by verbs.
 
@@ -65,6 +105,20 @@ class ConnectionAdmin(ConsoleAdmin):
         "pause": Verb("Pause", "pause", _pause, lambda connection: connection.status in TRANSITIONS[Event.PAUSED][0]),
         "resume": Verb(
             "Resume", "play_arrow", _resume, lambda connection: connection.status == Status.PAUSED, is_primary=True
+        ),
+        "rotate": Verb(
+            "Replace access token",
+            "autorenew",
+            _rotate,
+            lambda connection: connection.provider == Provider.PLAID and not connection.is_closed,
+            confirms=_rotate_confirmed,
+        ),
+        "disconnect": Verb(
+            "Disconnect",
+            "link_off",
+            _disconnect,
+            lambda connection: not connection.is_closed,
+            confirms=_disconnect_confirmed,
         ),
     }
 

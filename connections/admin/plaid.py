@@ -7,9 +7,10 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from config import console
-from config.admin import Card, ChoicesDropdownFilter, Header, ReadOnlyAdmin, SinceFilter, YesNoFilter
-from config.states import EXCHANGE, LINK, State, Tone, state
-from connections.models import PlaidExchange, PlaidItem, PlaidLink, RetiredPlaidItem
+from config.admin import Card, ChoicesDropdownFilter, Header, ReadOnlyAdmin, SinceFilter, Verb, YesNoFilter
+from config.states import EXCHANGE, LINK, ROTATION, State, Tone, state
+from connections.models import PlaidExchange, PlaidItem, PlaidLink, PlaidTokenRotation, RetiredPlaidItem, User
+from connections.services.plaid_removal import retired_item_settle
 from connections.states import connection_state, next_step
 
 RETIRED = {
@@ -219,9 +220,24 @@ class PlaidExchangeAdmin(ReadOnlyAdmin):
         return console.badge(state(EXCHANGE, exchange.status))
 
 
+def _settle(retired: RetiredPlaidItem, actor: User, answer: str) -> str:
+    retired_item_settle(retired_id=retired.pk, reason=answer, actor=actor)
+    return f"{retired} counts as removed, since you say so."
+
+
 @admin.register(RetiredPlaidItem)
 class RetiredPlaidItemAdmin(ReadOnlyAdmin):
-    """Items that a re-link left behind. Plaid bills each until it is removed there."""
+    """Items of connections that end, or that a re-link left behind. Plaid bills each until it is removed there."""
+
+    verbs = {
+        "settle": Verb(
+            "Removed by hand",
+            "done",
+            _settle,
+            lambda retired: retired.status == RetiredPlaidItem.Status.PENDING,
+            asks="How do you know that it is removed at Plaid?",
+        )
+    }
 
     id_lookups = ("pk", "connection_id")
     chip_field, chip_words = "status", RETIRED
@@ -248,10 +264,58 @@ class RetiredPlaidItemAdmin(ReadOnlyAdmin):
         return super().get_queryset(request).select_related("connection", "workspace").defer("ciphertext")
 
     def header(self, retired: RetiredPlaidItem) -> Header:
-        is_stuck = retired.status == RetiredPlaidItem.Status.PENDING and not retired.key_id
-        sentence = "Its access token cannot be read: remove the Item on Plaid's dashboard." if is_stuck else ""
+        sentence = ""
+        if retired.status == RetiredPlaidItem.Status.PENDING and retired.attempts:
+            sentence = "It could not be removed yet and may still be billed; it is tried again."
+        if (
+            retired.status == RetiredPlaidItem.Status.PENDING
+            and not retired.key_id
+            and not retired.connection.is_closed
+        ):
+            sentence = "Its access token cannot be read: remove the Item on Plaid's dashboard."
         return Header(console.code(retired), state(RETIRED, retired.status), sentence)
 
     @admin.display(description="State")
     def shown_state(self, retired: RetiredPlaidItem) -> Any:
         return console.badge(state(RETIRED, retired.status))
+
+
+@admin.register(PlaidTokenRotation)
+class PlaidTokenRotationAdmin(ReadOnlyAdmin):
+    """Access tokens that were replaced, and those of which nobody knows. No token is shown to anybody."""
+
+    id_lookups = ("pk", "connection_id")
+    chip_field, chip_words = "status", ROTATION
+    list_display = ("started_at_ago", "shown_state", "connection_name", "actor_name", "item_id_code", "error_code")
+    list_select_related = ("connection", "actor")
+    list_filter = (("status", ChoicesDropdownFilter), SinceFilter)
+    search_fields = ("item_id__exact", "connection__name", "request_id__exact", "correlation_id__exact")
+    fieldsets = (
+        (None, {"fields": ("connection", "workspace", "actor", "item_id_whole")}),
+        (
+            "Outcome",
+            {
+                "fields": (
+                    "error_code_whole",
+                    "request_id_whole",
+                    "correlation_id_whole",
+                    "started_at_exact",
+                    "ended_at_exact",
+                )
+            },
+        ),
+    )
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet:
+        rows = super().get_queryset(request).select_related("connection", "actor", "workspace")
+        return rows.defer("ciphertext")
+
+    def header(self, rotation: PlaidTokenRotation) -> Header:
+        sentence = ""
+        if rotation.status == PlaidTokenRotation.Status.UNKNOWN:
+            sentence = "Plaid's answer was lost. A sync that goes through proves that the old token works; else the bank has to be linked again."
+        return Header(console.code(rotation.item_id), state(ROTATION, rotation.status), sentence)
+
+    @admin.display(description="State")
+    def shown_state(self, rotation: PlaidTokenRotation) -> Any:
+        return console.badge(state(ROTATION, rotation.status))

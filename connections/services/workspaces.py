@@ -15,10 +15,12 @@ from connections.services.audit import security_event_record
 from connections.services.tokens import token_issue
 
 OPERATIONS = "Operations"
-# What console staff act on, besides looking: connections (refresh, pause, resume, rename), failed records (resolve),
-# parked events (retry), webhooks (replay) and access tokens (revoke). People, roles and schedules stay with superusers.
+# What console staff act on, besides looking: connections (refresh, pause, resume, rename, disconnect), Items to
+# remove (settle), failed records (resolve), parked events (retry), webhooks (replay) and access tokens (revoke). People,
+# roles and schedules stay with superusers.
 OPERATED = (
     "change_connection",
+    "change_retiredplaiditem",
     "change_syncfailure",
     "change_domainevent",
     "change_webhookevent",

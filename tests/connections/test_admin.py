@@ -6,8 +6,17 @@ from django.contrib.auth.models import Group, Permission
 from django.test import Client
 from django.urls import reverse
 
-from connections.models import Connection, Membership, Role, User
+from connections.models import (
+    Connection,
+    Membership,
+    PlaidTokenRotation,
+    RetiredPlaidItem,
+    Role,
+    SecurityEvent,
+    User,
+)
 from connections.models.connection import Status
+from connections.services.disconnecting import connection_disconnect
 from connections.services.workspaces import operations_group
 from tests.e2e import rows
 
@@ -168,3 +177,82 @@ def test_a_parked_event_is_retried_from_its_page_and_by_operators_only(console, 
     assert (event.dispatched_at, event.parked_at, event.attempts) == (None, None, 0)
     bob.user.groups.clear()
     assert do(console, event, "retry").status_code == 403
+
+
+# --- what cannot be undone ---
+def verb_url(row, verb: str) -> str:
+    return reverse(f"admin:{row._meta.app_label}_{row._meta.model_name}_verb", args=[row.pk, verb])
+
+
+def test_disconnecting_asks_first_and_says_what_goes_and_what_stays(console, bank):
+    page = console.get(verb_url(bank, "disconnect"))
+    assert page.status_code == 200
+    text = page.content.decode()
+    for words in (
+        f"Disconnect {bank.name}?",
+        "What goes",
+        "2 accounts",
+        "What stays",
+        "transactions",
+        "Keep it as it is",
+    ):
+        assert words in text
+    change = console.get(reverse("admin:connections_connection_change", args=[bank.pk])).content.decode()
+    assert f'href="{verb_url(bank, "disconnect")}"' in change
+    assert f'action="{verb_url(bank, "disconnect")}"' not in change
+    bank.refresh_from_db()
+    assert bank.status == Status.ACTIVE
+
+
+@pytest.mark.parametrize("typed", ["", "First", "first platypus bank", "yes"])
+def test_anything_but_its_name_disconnects_nothing(console, bank, typed):
+    page = console.post(verb_url(bank, "disconnect"), {"answer": typed})
+    assert "That is not what has to be typed. Nothing was done." in page.content.decode()
+    bank.refresh_from_db()
+    assert bank.status == Status.ACTIVE
+    assert not LogEntry.objects.exists()
+
+
+def test_its_name_disconnects_it_once_and_on_record(console, bank, bob):
+    page = do(console, bank, "disconnect", answer=f"  {bank.name} ")
+    assert "is being disconnected. Its history stays." in page.content.decode()
+    bank.refresh_from_db()
+    assert (bank.status, bank.status_reason.split(" on ")[0]) == (Status.DISCONNECTING, "Disconnected by bob")
+    assert LogEntry.objects.filter(object_id=str(bank.pk), user=bob.user).count() == 1
+    assert SecurityEvent.objects.filter(action="connection_removed", actor=bob.user).count() == 1
+    assert console.get(verb_url(bank, "disconnect")).status_code == 302  # nothing left to ask
+    do(console, bank, "disconnect", answer=bank.name)
+    assert RetiredPlaidItem.objects.count() == 1
+
+
+def test_several_are_not_disconnected_at_once(console, bank):
+    page = console.get(reverse("admin:connections_connection_changelist")).content.decode()
+    assert 'value="pause"' in page
+    assert 'value="disconnect"' not in page
+    assert 'value="rotate"' not in page
+
+
+def test_without_the_permission_nobody_is_even_asked(bob, bank):
+    bob.user.user_permissions.add(Permission.objects.get(codename="view_connection"))
+    client = Client()
+    client.force_login(bob.user)
+    for verb in ("disconnect", "rotate"):
+        assert client.get(verb_url(bank, verb)).status_code == 403
+        assert client.post(verb_url(bank, verb), {"answer": bank.name}).status_code == 403
+
+
+def test_rotating_is_confirmed_by_the_name_too(console, bank):
+    assert "Replace the access token of" in console.get(verb_url(bank, "rotate")).content.decode()
+    console.post(verb_url(bank, "rotate"), {"answer": "no"})
+    assert not PlaidTokenRotation.objects.exists()
+
+
+def test_an_item_removed_by_hand_is_settled_with_a_reason(console, bank, bob):
+    connection_disconnect(connection_id=bank.pk, reason="")
+    retired = RetiredPlaidItem.objects.get()
+    do(console, retired, "settle", answer="seen on the dashboard")
+    bank.refresh_from_db()
+    retired.refresh_from_db()
+    assert (bank.status, retired.status) == (Status.DISCONNECTED, "removed")
+    assert retired.last_error == "Removed by hand, says bob: seen on the dashboard"
+    assert SecurityEvent.objects.filter(action="item_settled", actor=bob.user).count() == 1

@@ -18,6 +18,7 @@ from connections.models import (
     PlaidItem,
     PlaidItemAccount,
     PlaidLink,
+    PlaidTokenRotation,
     ProviderPause,
     RetiredPlaidItem,
     SecurityEvent,
@@ -292,6 +293,12 @@ def everything(workspace: Workspace, owner: User, *, connections: int = 5, each:
         retired.seal(SECRET)
         retired.save()
         alert(row)
+        rotation = PlaidTokenRotation(
+            workspace=workspace, connection=row, actor=owner, item_id=f"rotated-{row.pk}", lease_token=uuid4()
+        )
+        rotation.status = "unknown"
+        rotation.seal(SECRET)
+        rotation.save()
     webhook(None, status="received")
     refusal()
     ProviderPause.objects.get_or_create(provider="plaid", environment="production", code="provider_misconfigured")

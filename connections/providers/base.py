@@ -59,6 +59,32 @@ class ItemDetails:
 
 
 @dataclass(frozen=True, slots=True)
+class RecurringStream:
+    """What comes or goes regularly, as the provider found it. Amounts are decimal text, exact; days are ISO text.
+
+    raw: the record as JSON text, numbers digit for digit, without what PostgreSQL cannot hold.
+    """
+
+    external_id: str
+    external_account_id: str
+    direction: str
+    description: str
+    merchant_name: str | None
+    category: str | None
+    frequency: str
+    source_status: str
+    is_active: bool
+    average_amount: str | None
+    last_amount: str | None
+    iso_currency: str | None
+    unofficial_currency: str | None
+    first_date: str | None
+    last_date: str | None
+    predicted_next_date: str | None
+    raw: str
+
+
+@dataclass(frozen=True, slots=True)
 class SyncPage:
     """The envelope of one page of changes; `raw` is the page's bytes, untouched."""
 

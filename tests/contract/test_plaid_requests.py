@@ -87,6 +87,7 @@ METHODS: dict[str, tuple[str, Callable[[PlaidClient, Any, Any], Any]]] = {
         lambda client, item, wire: client.webhook_verification_key(wire.control("keys", "GET")["keys"][-1]["kid"]),
     ),
     "transactions_sync": ("/transactions/sync", lambda client, item, wire: client.transactions_sync(item.token, "")),
+    "recurring_get": ("/transactions/recurring/get", lambda client, item, wire: client.recurring_get(item.token)),
 }
 
 

@@ -4,9 +4,11 @@ The SDK's typed models cost about 4 ms a transaction, so they validate in tests 
 logged without its bodies, carries the correlation id, and raises only errors of `connections.errors`.
 """
 
+import json
 import os
 import time
 from collections.abc import Callable
+from decimal import Decimal, InvalidOperation
 from functools import lru_cache
 from typing import Any
 
@@ -32,6 +34,7 @@ MAX_ANSWER_BYTES = 64 << 20  # decoded; a page of 500 rows is under one
 READ_BYTES = 1 << 20
 ITEM_GET_PER_ITEM_MINUTE = 15  # Plaid's published rates
 INSTITUTIONS_PER_CLIENT_MINUTE = 400
+RECURRING_PER_ITEM_MINUTE, RECURRING_PER_CLIENT_MINUTE = 20, 1000
 _AUTH = ["clientId", "plaidVersion", "secret"]
 
 
@@ -46,6 +49,18 @@ def _api(_pid: int, host: str, client_id: str, secret: str) -> plaid.ApiClient:
     api.set_default_header("Accept-Encoding", "gzip")
     api.rest_client.pool_manager.pool_classes_by_scheme = transport.POOLS
     return api
+
+
+def _decimals(raw: bytes) -> Any:
+    """JSON with its numbers as Decimal; one beyond all bounds stays a text."""
+
+    def number(text: str) -> Decimal | str:
+        try:
+            return Decimal(text)
+        except InvalidOperation:
+            return text
+
+    return json.loads(raw, parse_float=number, parse_int=number, parse_constant=str)
 
 
 class PlaidClient:
@@ -122,6 +137,18 @@ class PlaidClient:
         body = {"access_token": self._own(access_token), "cursor": cursor, "count": PAGE_SIZE}
         return self._call("/transactions/sync", body, records.sync_page, timeout_s=settings.PLAID_TIMEOUT_S)
 
+    def recurring_get(self, access_token: str) -> Json:
+        """{inflow_streams[], outflow_streams[]}, numbers as Decimal: all streams as they are now, of a paid add-on.
+
+        Source: Plaid API, /transactions/recurring/get. Raises PermanentError(feature_not_enabled) where it is not paid
+        for or the bank has none, NeedsReauth(bank_consent_required), TemporaryError while it is not ready, …
+        """
+        self._take("recurring", RECURRING_PER_ITEM_MINUTE, client_per_minute=RECURRING_PER_CLIENT_MINUTE)
+        answer = self._call("/transactions/recurring/get", {"access_token": self._own(access_token)}, _decimals)
+        if not all(isinstance(answer.get(name), list) for name in records.STREAMS):
+            raise records.malformed("recurring/get without its streams", request_id=answer.get("request_id"))
+        return answer
+
     # --- transport ---
     def _take(self, name: str, per_minute: int, *, client_per_minute: int = 0) -> None:
         """Keep to Plaid's published rates, shared by all processes, instead of running into its 429s."""
@@ -150,8 +177,6 @@ class PlaidClient:
         return self._call(path, body, orjson.loads)
 
     def _exact(self, path: str, body: Json) -> Json:
-        import json
-
         return self._call(path, body, lambda raw: json.loads(raw, parse_float=str, parse_int=str))
 
     def _call(self, path: str, body: Json, parse: Callable[[bytes], Any], *, timeout_s: float = CALL_TIMEOUT_S) -> Any:

@@ -6,7 +6,7 @@ of what PostgreSQL cannot hold (NUL, lone surrogates).
 
 import re
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
@@ -15,7 +15,7 @@ import structlog
 from django.utils.dateparse import parse_datetime
 
 from connections.errors import TemporaryError
-from connections.providers.base import BankAccount, Institution, ItemDetails, Json, SyncPage
+from connections.providers.base import BankAccount, Institution, ItemDetails, Json, RecurringStream, SyncPage
 
 log = structlog.get_logger(__name__)
 
@@ -24,6 +24,8 @@ MAX_BALANCE, MAX_SCALE = (Decimal("1e24"), 24)  # the bounds that transactions h
 MAX_ID_LENGTH = 128
 MAX_CURSOR_LENGTH = 4096  # Plaid's are up to 256 characters
 MAX_LOGO_LENGTH = 1 << 20
+MAX_DIGITS, MAX_DEPTH = (1_000, 32)  # of a number and of nesting in what is kept as it came
+STREAMS = {"inflow_streams": "inflow", "outflow_streams": "outflow"}
 _UNHOLDABLE = re.compile("[\0\ud800-\udfff]")
 _BASE64 = re.compile(r"[A-Za-z0-9+/\s]+=*\s*")
 
@@ -40,7 +42,7 @@ def clean(value: object, limit: int) -> str:
 
 
 def _text(value: object) -> str:
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
+    if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal):
         return ""
     try:
         return str(value)
@@ -209,6 +211,76 @@ def institution(answer: Json) -> Institution:
 
 def _whole(value: object, limit: int) -> str:
     return value if isinstance(value, str) and value == clean(value, limit) else ""
+
+
+# --- recurring streams ---
+def recurring_streams(answer: Json) -> list[RecurringStream]:
+    """The streams of /transactions/recurring/get, without those that cannot be told apart or belong to no account."""
+    given = [(stream, direction) for name, direction in STREAMS.items() for stream in answer.get(name) or []]
+    found = [made for stream, direction in given if (made := _recurring_stream(stream, direction))]
+    if len(found) < len(given):
+        log.warning("streams_unusable", provider="plaid", given=len(given), usable=len(found))
+    return found
+
+
+def _recurring_stream(stream: object, direction: str) -> RecurringStream | None:
+    given = _mapping(stream)
+    external_id, account_id = (identifier(given.get(name)) for name in ("stream_id", "account_id"))
+    if not (external_id and account_id):
+        return None
+    last, average = (_mapping(given.get(name)) for name in ("last_amount", "average_amount"))
+    currency, other = _currencies(last), _currencies(average)
+    is_one_currency = currency == other or not any(currency) or not any(other)
+    category = _mapping(given.get("personal_finance_category")).get("primary")
+    return RecurringStream(
+        external_id=external_id,
+        external_account_id=account_id,
+        direction=direction,
+        description=clean(given.get("description"), 500),
+        merchant_name=clean(given.get("merchant_name"), 300) or None,
+        category=clean(category, 128) or None,
+        frequency=clean(given.get("frequency"), 32) or "UNKNOWN",
+        source_status=clean(given.get("status"), 32) or "UNKNOWN",
+        is_active=given.get("is_active") is True,
+        # One currency a row: an average in another one would be read as money of this one.
+        average_amount=_money(average.get("amount")) if is_one_currency else None,
+        last_amount=_money(last.get("amount")),
+        iso_currency=(currency if any(currency) else other)[0],
+        unofficial_currency=(currency if any(currency) else other)[1],
+        first_date=_day(given.get("first_date")),
+        last_date=_day(given.get("last_date")),
+        predicted_next_date=_day(given.get("predicted_next_date")),
+        raw=_kept(given),
+    )
+
+
+def _currencies(amount: Json) -> tuple[str | None, str | None]:
+    return _currency(amount.get("iso_currency_code"), 8), _currency(amount.get("unofficial_currency_code"), 16)
+
+
+def _day(value: object) -> str | None:
+    try:
+        return date.fromisoformat(value).isoformat() if isinstance(value, str) else None
+    except ValueError:
+        return None
+
+
+def _kept(record: Json) -> str:
+    """The record as JSON text that jsonb holds: Decimals digit for digit, texts without what PostgreSQL refuses."""
+    return orjson.dumps(_holdable(record), default=lambda number: orjson.Fragment(str(number))).decode()
+
+
+def _holdable(value: Any, depth: int = 0) -> Any:
+    if depth > MAX_DEPTH:
+        return None
+    if isinstance(value, dict):
+        return {_UNHOLDABLE.sub("", name): _holdable(one, depth + 1) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_holdable(one, depth + 1) for one in value]
+    if isinstance(value, str):
+        return _UNHOLDABLE.sub("", value)
+    is_absurd = isinstance(value, Decimal) and (len(value.as_tuple().digits) + abs(value.adjusted()) > MAX_DIGITS)
+    return str(value) if is_absurd else value
 
 
 # --- Link ---

@@ -24,7 +24,11 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 app = Celery("causeway")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
-app.conf.task_routes = {"sync.tasks.execute_large": {"queue": "large"}}
+# What may take its time goes to the queue for large work, so that no small Item's sync waits for it.
+app.conf.task_routes = {
+    "sync.tasks.execute_large": {"queue": "large"},
+    "sync.tasks.read_subscriptions": {"queue": "large"},
+}
 
 
 def _every(task: str, seconds: float, *, expires_s: float) -> dict:
@@ -41,6 +45,9 @@ app.conf.beat_schedule = {
     "poll-links": _every("sync.tasks.poll_links", settings.LINK_POLL_S, expires_s=10),
     "safety-net": _every("sync.tasks.safety_net", settings.HOUSEKEEPING_S, expires_s=60),
     "cleanup": _every("sync.tasks.cleanup", settings.HOUSEKEEPING_S, expires_s=60),
+    "subscriptions": _every(
+        "sync.tasks.read_subscriptions", settings.HOUSEKEEPING_S, expires_s=settings.HOUSEKEEPING_S
+    ),
     "purge-events": _every("connections.tasks.events_purge", 3600, expires_s=3600),
     "purge-webhooks": _every("webhooks.tasks.purge", 3600, expires_s=3600),
     "alerts": _every("diagnostics.tasks.alerts_send", settings.TICK_S, expires_s=max(settings.TICK_S * 5, 10)),

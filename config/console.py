@@ -176,6 +176,8 @@ NAVIGATION: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
             ("Runs", "sync", "sync.syncrun"),
             ("Failed records", "report", "sync.syncfailure"),
             ("Transactions", "receipt_long", "sync.transaction"),
+            ("Subscriptions", "event_repeat", "sync.subscription"),
+            ("Subscription reads", "manage_search", "sync.subscriptionfeed"),
         ),
     ),
     (

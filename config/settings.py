@@ -237,6 +237,7 @@ PLAID_POLL_S = env.seconds(
 SAFETY_NET_S = env.seconds("SAFETY_NET_S", 24 * 3600)  # one without webhook and sync for this long is looked at
 RESTART_BASE_S = env.seconds("RESTART_BASE_S", 1)  # `manage.py up` starts again what crashed, each time twice as late
 RESTART_MAX_S = env.seconds("RESTART_MAX_S", 30)
+PLAID_RECURRING_S = env.seconds("PLAID_RECURRING_S", 300 if DEMO else 24 * 3600)  # the longest subscriptions go unread
 WEBHOOK_RETENTION_DAYS = env.integer("WEBHOOK_RETENTION_DAYS", 30, at_least=1)
 CLEANUP_IDLE_S = env.seconds("CLEANUP_IDLE_S", 90 * 24 * 3600)  # unused for so long, a bank gets notice
 CLEANUP_GRACE_S = env.seconds("CLEANUP_GRACE_S", 14 * 24 * 3600)  # and so long after, it is removed
@@ -312,6 +313,7 @@ SPECTACULAR_SETTINGS = {
         "ConnectionStatus": "connections.models.connection.Status",
         "AccountStatus": "connections.models.account.Account.Status",
         "RunStatus": "sync.models.run.RunStatus",
+        "SubscriptionStatus": "sync.models.subscription.Subscription.Status",
         "WebhookStatus": "webhooks.models.WebhookEvent.Status",
     },
 }

@@ -60,6 +60,18 @@ TRANSACTION = {
     "pending": State("Pending", _BLUE, "schedule"),
     "removed": State("Removed by the bank", _GREY, "delete"),
 }
+SUBSCRIPTION = {
+    "verified": State("Verified", _GREEN, "check_circle"),
+    "unverified": State("Unverified", _GREY, "help"),
+    "cancelled": State("Ended", _GREY, "event_busy"),
+}
+SUBSCRIPTION_FEED = {
+    "waiting": State("Not read yet", _BLUE, "radio_button_unchecked"),
+    "read": State("Read", _GREEN, "check_circle"),
+    "unavailable": State("Not available", _GREY, "do_not_disturb_on"),
+    "late": State("Tried again later", _AMBER, "schedule"),
+    "ended": State("No longer read", _GREY, "link_off"),
+}
 ACCOUNT = {
     "active": State("Shared", _GREEN, "check_circle"),
     "missing": State("No longer shared", _AMBER, "help"),

@@ -1,4 +1,4 @@
-"""Runs, failed records and transactions; and the verb to refresh a connection."""
+"""Runs, failed records, transactions and subscriptions; and the verb to refresh a connection."""
 
 from typing import Any
 
@@ -18,12 +18,12 @@ from config.admin import (
     Verb,
     YesNoFilter,
 )
-from config.states import FAILED_RECORD, RUN, TRANSACTION, state
+from config.states import FAILED_RECORD, RUN, SUBSCRIPTION, SUBSCRIPTION_FEED, TRANSACTION, State, state
 from connections.admin.connection import ConnectionAdmin as BaseConnectionAdmin
 from connections.models import Connection, User
 from connections.models.connection import Provider
 from connections.states import connection_state, next_step
-from sync.models import RunStatus, SyncFailure, SyncRun, Transaction, Trigger
+from sync.models import RunStatus, Subscription, SubscriptionFeed, SyncFailure, SyncRun, Transaction, Trigger
 from sync.services.failures import failure_resolve
 from sync.services.runs import run_request
 
@@ -60,6 +60,7 @@ class ConnectionAdmin(BaseConnectionAdmin):
             for model, text in (
                 ("sync.syncrun", "Runs"),
                 ("sync.transaction", "Transactions"),
+                ("sync.subscription", "Subscriptions"),
                 ("sync.syncfailure", "Failed records"),
             )
         ]
@@ -367,3 +368,130 @@ def _transaction_state(transaction: Transaction) -> Any:
     if transaction.archived:
         return TRANSACTION["removed"]
     return TRANSACTION["pending" if transaction.pending else "posted"]
+
+
+@admin.register(Subscription)
+class SubscriptionAdmin(ReadOnlyAdmin):
+    """What comes and goes regularly on the accounts, as the banks told it last."""
+
+    id_lookups = ("pk", "connection_id", "account_id")
+    chip_field, chip_words = "status", SUBSCRIPTION
+    list_display = (
+        "shown_name",
+        "shown_state",
+        "last_amount_shown",
+        "frequency",
+        "direction",
+        "predicted_next_date_day",
+        "account_name",
+        "connection_name",
+    )
+    list_select_related = ("account", "connection")
+    list_filter = (
+        ("status", ChoicesDropdownFilter),
+        ("direction", ChoicesDropdownFilter),
+        ("connection", AutocompleteSelectFilter),
+        ("account", AutocompleteSelectFilter),
+        SinceFilter,
+    )
+    search_fields = ("external_id__exact", "description", "merchant_name")
+    fieldsets = (
+        (
+            None,
+            {
+                "fields": (
+                    "description",
+                    "merchant_name",
+                    "direction",
+                    "category",
+                    "frequency",
+                    "average_amount_shown",
+                    "last_amount_shown",
+                    "account",
+                    "connection",
+                    "workspace",
+                )
+            },
+        ),
+        ("Days", {"fields": ("first_date_day", "last_date_day", "predicted_next_date_day")}),
+        (
+            "State",
+            {"fields": ("source_status", "is_active", "cancelled_at_exact", "created_at_exact", "updated_at_exact")},
+        ),
+        ("Ids", {"fields": ("external_id_whole", "source_id_whole", "id_whole")}),
+        ("As the bank sent it", {"fields": ("raw_json_json",)}),
+    )
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet:
+        return super().get_queryset(request).select_related("account", "connection", "workspace").defer("raw_json")
+
+    def header(self, subscription: Subscription) -> Header:
+        cards = (
+            Card("Last amount", self.last_amount_shown(subscription)),
+            Card("Comes", subscription.frequency.replace("_", " ").lower()),
+            Card("Next", console.day(subscription.predicted_next_date)),
+            Card("Account", console.name(subscription.account)),
+        )
+        sentence = f"{subscription.get_direction_display()}."
+        return Header(console.name(subscription), state(SUBSCRIPTION, subscription.status), sentence, cards)
+
+    @admin.display(description="Name")
+    def shown_name(self, subscription: Subscription) -> Any:
+        return console.name(subscription)
+
+    @admin.display(description="State")
+    def shown_state(self, subscription: Subscription) -> Any:
+        return console.badge(state(SUBSCRIPTION, subscription.status))
+
+    @admin.display(description="Last amount")
+    def last_amount_shown(self, subscription: Subscription) -> Any:
+        return console.money(subscription.last_amount, subscription.currency)
+
+    @admin.display(description="Average amount")
+    def average_amount_shown(self, subscription: Subscription) -> Any:
+        return console.money(subscription.average_amount, subscription.currency)
+
+
+@admin.register(SubscriptionFeed)
+class SubscriptionFeedAdmin(ReadOnlyAdmin):
+    """When each bank's subscriptions were read, when they are next, and what stood in the way."""
+
+    id_lookups = ("pk", "item_id", "item__connection_id")
+    list_display = ("item_name", "shown_state", "read_at_ago", "due_at_ago", "failure_count", "unavailable_code")
+    list_select_related = ("item",)
+    list_filter = (SinceFilter,)
+    search_fields = ("item__item_id__exact", "item__institution_name", "unavailable_code__exact")
+    fieldsets = (
+        (None, {"fields": ("item", "workspace", "unavailable_code", "failure_count", "id_whole")}),
+        (
+            "Times",
+            {
+                "fields": (
+                    "read_at_exact",
+                    "due_at_exact",
+                    "not_before_exact",
+                    "lease_expires_at_exact",
+                    "created_at_exact",
+                )
+            },
+        ),
+        ("Last error", {"fields": ("last_error_raw",)}),
+    )
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet:
+        return super().get_queryset(request).select_related("item", "workspace").defer("item__institution_logo")
+
+    def header(self, feed: SubscriptionFeed) -> Header:
+        return Header(console.name(feed), _feed_state(feed), feed.unavailable_code)
+
+    @admin.display(description="State")
+    def shown_state(self, feed: SubscriptionFeed) -> Any:
+        return console.badge(_feed_state(feed), title=feed.unavailable_code)
+
+
+def _feed_state(feed: SubscriptionFeed) -> State:
+    if feed.due_at is None:
+        return SUBSCRIPTION_FEED["ended"]
+    if feed.unavailable_code:
+        return SUBSCRIPTION_FEED["unavailable"]
+    return SUBSCRIPTION_FEED["late" if feed.failure_count else "read" if feed.read_at else "waiting"]

@@ -7,7 +7,7 @@ from django.db.models import Q, QuerySet
 
 from connections.models import Connection, Membership
 from connections.selectors import connections_visible_to
-from sync.models import SyncRun, Transaction
+from sync.models import Subscription, SyncRun, Transaction
 
 
 def runs_visible_to(membership: Membership) -> QuerySet[SyncRun]:
@@ -41,3 +41,14 @@ def transactions_of(
     if q:
         transactions = transactions.filter(Q(name__icontains=q) | Q(merchant_name__icontains=q))
     return transactions.defer("raw_json")
+
+
+def subscriptions_of(
+    connection: Connection, *, status: str = "", direction: str = "", account_id: UUID | None = None
+) -> QuerySet[Subscription]:
+    """The connection's subscriptions, newest first; those that ended are among them. One query on (connection, id)."""
+    wanted = {"status": status, "direction": direction, "account_id": account_id}
+    subscriptions = Subscription.objects.filter(
+        connection=connection, **{name: value for name, value in wanted.items() if value}
+    )
+    return subscriptions.order_by("-pk").defer("raw_json")

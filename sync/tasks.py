@@ -8,13 +8,15 @@ from django.conf import settings
 
 from connections.services import plaid_links
 from connections.waking import wake
-from sync import engine
+from sync import engine, subscriptions
 from sync.services import dispatch as dispatching
 from sync.services import jobs
+from sync.services.subscriptions import feeds_due
 
 log = structlog.get_logger(__name__)
 
 POLL_TICK_S = 15
+SUBSCRIPTIONS_TICK_S = 8  # of HOUSEKEEPING_S: large Items share their queue with it
 
 
 @shared_task(ignore_result=True)
@@ -70,3 +72,16 @@ def poll_links() -> None:
         if time.monotonic() > deadline:
             break  # slow links must not keep banks waiting; the next tick goes on
         plaid_links.link_poll(link_id)
+
+
+@shared_task(ignore_result=True)
+def read_subscriptions() -> None:
+    """Read the recurring streams that are due. An idle tick is one query."""
+    deadline = time.monotonic() + SUBSCRIPTIONS_TICK_S
+    for feed_id in feeds_due():
+        if time.monotonic() > deadline:
+            break  # the next tick goes on
+        try:
+            subscriptions.streams_read(feed_id)
+        except Exception:  # one Item's trouble is not its neighbours'; it is tried again later
+            log.exception("subscriptions_broke", feed=str(feed_id))

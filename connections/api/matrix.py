@@ -106,7 +106,7 @@ Made by `manage.py role_matrix` from the URL table; a test walks it over HTTP.
 - **–** is 403. Rows that a cell leaves out are 404 and missing from lists; a connection that one may see
   and not manage is 403 (404 where a body names it).
 - Ids of another workspace are 404, and so is an `X-Workspace` that names one. Without a token every endpoint of a workspace is 401.
-- Accounts and transactions of a bank are its owner's alone, whatever the role of the others: to them they are 404.
+- Accounts, transactions and subscriptions of a bank are its owner's alone, whatever the role of the others: to them they are 404.
 - A token with the scope `read` gets 403 from every method but GET.
 - `is_staff` opens the operations console and changes nothing here.
 """

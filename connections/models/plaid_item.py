@@ -82,6 +82,11 @@ class PlaidItem(TenantModel):
             models.Index(fields=["last_synced_at"], condition=Q(removed_at=None), name="item_last_synced"),
             models.Index(fields=["auto_sync_at"], condition=Q(removed_at=None), name="item_auto_sync"),
             models.Index(fields=["institution_id"], name="item_institution"),
+            models.Index(
+                fields=["recurring_changed_at"],
+                condition=Q(recurring_changed_at__isnull=False),
+                name="item_recurring_changed",
+            ),
         ]
 
     def __str__(self) -> str:

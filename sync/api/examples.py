@@ -59,3 +59,28 @@ TRANSACTIONS = [
         }
     )
 ]
+SUBSCRIPTIONS = [
+    listed(
+        {
+            "id": "019a2f70-3c4d-7e5f-9061-7c8d9e0f1a2b",
+            "external_id": "no86Eox18VHMvaOVL7gPUM9ap3aR1LsAVZ5nc",
+            "account_id": "019a2f6e-8d2e-7c63-8b5f-4e2d6c8f0a31",
+            "status": "verified",
+            "direction": "outflow",
+            "description": "COPPERLINE GYM",
+            "merchant_name": "Copperline Gym",
+            "category": "PERSONAL_CARE",
+            "frequency": "MONTHLY",
+            "source_status": "MATURE",
+            "is_active": True,
+            "average_amount": "39.90",
+            "last_amount": "39.90",
+            "currency": "USD",
+            "first_date": "2025-06-02",
+            "last_date": "2026-05-02",
+            "predicted_next_date": "2026-06-01",
+            "cancelled_at": None,
+            "updated_at": _TIME,
+        }
+    )
+]

@@ -1,4 +1,4 @@
-"""What the API says about runs and transactions, and how one may filter them. Shapes: docs/reference/api.md."""
+"""What the API says about runs, transactions and subscriptions, and how one may filter them. Shapes: docs/reference/api.md."""
 
 from typing import Any
 from uuid import UUID
@@ -7,7 +7,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from connections.api.serializers import ConnectionErrorSerializer, StrictChoiceField
-from sync.models import RunStatus, SyncRun, Trigger
+from sync.models import RunStatus, Subscription, SyncRun, Trigger
 
 
 class RunSerializer(serializers.Serializer):
@@ -84,6 +84,41 @@ class TransactionFilters(serializers.Serializer):
         if attrs.get("date_from") and attrs.get("date_to") and attrs["date_from"] > attrs["date_to"]:
             raise serializers.ValidationError({"date_to": ["Lies before date_from."]})
         return attrs
+
+
+class SubscriptionSerializer(serializers.Serializer):
+    """What comes or goes regularly. Amounts are exact and keep the source's sign: Plaid's positive is money out."""
+
+    id = serializers.UUIDField()
+    external_id = serializers.CharField()
+    account_id = serializers.UUIDField()
+    status = serializers.ChoiceField(
+        choices=Subscription.Status.choices,
+        help_text="verified: the bank told it when it was last asked. unverified: it cannot be asked any more. cancelled: it ended.",
+    )
+    direction = serializers.ChoiceField(choices=Subscription.Direction.choices)
+    description = serializers.CharField()
+    merchant_name = serializers.CharField(allow_null=True)
+    category = serializers.CharField(allow_null=True)
+    frequency = serializers.CharField(help_text="WEEKLY, BIWEEKLY, SEMI_MONTHLY, MONTHLY, ANNUALLY, UNKNOWN, …")
+    source_status = serializers.CharField(
+        help_text="How sure the bank's side is: EARLY_DETECTION, MATURE, TOMBSTONED, UNKNOWN, …"
+    )
+    is_active = serializers.BooleanField(help_text="It is still expected to come.")
+    average_amount = serializers.DecimalField(max_digits=None, decimal_places=None, allow_null=True)
+    last_amount = serializers.DecimalField(max_digits=None, decimal_places=None, allow_null=True)
+    currency = serializers.CharField(allow_null=True)
+    first_date = serializers.DateField(allow_null=True)
+    last_date = serializers.DateField(allow_null=True)
+    predicted_next_date = serializers.DateField(allow_null=True)
+    cancelled_at = serializers.DateTimeField(allow_null=True, help_text="When we learned that it had ended.")
+    updated_at = serializers.DateTimeField()
+
+
+class SubscriptionFilters(serializers.Serializer):
+    status = StrictChoiceField(choices=Subscription.Status.choices, required=False)
+    direction = StrictChoiceField(choices=Subscription.Direction.choices, required=False)
+    account_id = serializers.UUIDField(required=False)
 
 
 class RunFilters(serializers.Serializer):

@@ -65,6 +65,23 @@ class TransactionsView(WorkspaceView):
         return self.page(rows, serializers.TransactionSerializer)
 
 
+class SubscriptionsView(WorkspaceView):
+    roles = {"GET": Role.VIEWER}
+    reach = bank_data_visible_to
+
+    @extend_schema(
+        operation_id="connections_subscriptions_list",
+        summary="A bank's subscriptions, newest first",
+        parameters=[serializers.SubscriptionFilters],
+        responses=serializers.SubscriptionSerializer(many=True),
+        examples=examples.SUBSCRIPTIONS,
+    )
+    def get(self, request: Request, connection_id: UUID) -> Response:
+        filters = self.valid(serializers.SubscriptionFilters, request.query_params)
+        rows = selectors.subscriptions_of(self.connection(connection_id), **filters)
+        return self.page(rows, serializers.SubscriptionSerializer)
+
+
 class RunsView(WorkspaceView):
     roles = {"GET": Role.VIEWER}
     reach = selectors.runs_visible_to

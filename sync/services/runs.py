@@ -16,6 +16,7 @@ from connections.services import lifecycle
 from connections.services.audit import security_event_record
 from connections.waking import wake
 from sync.models import RunStatus, SyncRun, Trigger
+from sync.services.subscriptions import feed_refresh
 
 INCREMENTAL: dict[str, Any] = {"mode": "incremental"}
 
@@ -43,6 +44,7 @@ def run_request(*, connection_id: UUID, trigger: Trigger, requested_by: User | N
     if not linked.update(dirty_seq=F("dirty_seq") + 1, offered_until=None):
         is_told = connection.error_code.startswith("bank_")
         raise Conflict(code=connection.error_code if is_told else "connection_not_active")
+    feed_refresh(connection.pk)
     run, created = SyncRun.objects.get_or_create(
         connection=connection,
         parameters_hash=parameters_hash(INCREMENTAL),

@@ -24,6 +24,8 @@ pytestmark = pytest.mark.django_db
 OURS = ("connections", "sync", "webhooks", "diagnostics")
 GROWING = (
     "Transaction",
+    "Subscription",
+    "SubscriptionFeed",
     "SyncRun",
     "SyncFailure",
     "WebhookEvent",

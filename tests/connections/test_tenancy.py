@@ -49,6 +49,8 @@ GRANTS = {
     "sync_transaction": {"SELECT"},
     "sync_syncrun": {"SELECT", "INSERT"},
     "sync_syncfailure": {"SELECT"},
+    "sync_subscription": {"SELECT"},
+    "sync_subscriptionfeed": {"SELECT", "UPDATE of due_at"},
     "webhooks_webhookevent": {"SELECT", *(f"UPDATE of {column}" for column in REPLAYED)},
     "diagnostics_errorevent": {"SELECT", "INSERT"},
 }

@@ -29,7 +29,7 @@ from connections.models.connection import Status
 from connections.services.audit import security_event_record
 from connections.services.audit_seals import events_seal
 from diagnostics.models import Alert, AlertDelivery, ErrorEvent
-from sync.models import RunStatus, SyncFailure, SyncRun, Transaction, Trigger
+from sync.models import RunStatus, Subscription, SubscriptionFeed, SyncFailure, SyncRun, Transaction, Trigger
 from webhooks.models import WebhookEvent, WebhookRefusal
 
 SECRET = "access-sandbox-3f9a1c77-planted-canary-0042"
@@ -154,6 +154,33 @@ def transactions(of: Connection, count: int) -> list[Transaction]:
     return Transaction.objects.bulk_create(rows)
 
 
+def subscriptions(of: Connection) -> list[Subscription]:
+    """One of each state, and when they were read."""
+    account, today = of.accounts.first(), timezone.now().date()
+    rows = [
+        Subscription(
+            workspace_id=of.workspace_id,
+            connection=of,
+            account=account,
+            external_id=f"stream-{of.pk}-{status}",
+            status=status,
+            direction="outflow",
+            description="Gym & <script>alert(1)</script>",
+            frequency="MONTHLY",
+            source_status="MATURE",
+            is_active=True,
+            last_amount=Decimal("39.90"),
+            iso_currency="USD",
+            last_date=today,
+            raw_json={"description": "<img src=x onerror=alert(1)>"},
+        )
+        for status in Subscription.Status
+    ]
+    feed = {"due_at": timezone.now(), "unavailable_code": "feature_not_enabled"}
+    SubscriptionFeed.objects.create(workspace_id=of.workspace_id, item=of.plaid_item, **feed)
+    return Subscription.objects.bulk_create(rows)
+
+
 def webhook(of: Connection | None, *, number: int = 0, status: str = "processed") -> WebhookEvent:
     now = timezone.now()
     return WebhookEvent.objects.create(
@@ -267,6 +294,7 @@ def everything(workspace: Workspace, owner: User, *, connections: int = 5, each:
             webhook(row, number=position)
             error(row, owner, status=(500, 404)[position % 2])
         transactions(row, each * 4)
+        subscriptions(row)
         link = PlaidLink(
             workspace=workspace,
             user=owner,

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
+from config.logs import scrub
 from connections.api.throttling import client_address
 
 
@@ -111,7 +112,7 @@ def origin_of(request: HttpRequest) -> Origin:
     except ValueError:
         ip = None
     agent = request.META.get("HTTP_USER_AGENT", "").encode("utf-8", "replace").decode()
-    return Origin(ip, "".join(char for char in agent if char.isprintable())[:300])
+    return Origin(ip, scrub("".join(char for char in agent if char.isprintable()))[:300])
 
 
 class OriginMiddleware:

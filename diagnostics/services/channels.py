@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import re
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -59,6 +60,11 @@ SCHEMES = frozenset(
 )
 
 
+# With these, and an s where they are encrypted, what stands where a host does is one. With the others it may be part of
+# a token, or a topic that lets anybody in.
+_WITH_HOST = ("json", "xml", "form", "mailto", "workflow", "mmost", "rocket", "gotify", "hassio", "signal")
+
+
 class ChannelRefused(Exception):
     """The channel did not take the message; the text says why, without secrets."""
 
@@ -81,10 +87,10 @@ class Channel:
             raise ChannelRefused(self._without_secrets(reason) or "the channel did not take it")
 
     def _without_secrets(self, said: str) -> str:
-        parts = urlsplit(self.url)
-        secrets = {parts.password, parts.username, *parts.path.split("/"), *parts.query.split("&"), parts.netloc}
-        for secret in sorted((part for part in secrets if part and len(part) > 3), key=len, reverse=True):
-            said = said.replace(secret, "…").replace(unquote(secret), "…")
+        parts = re.split(r"[/?&=@:#]+", self.url.partition("://")[2])
+        secrets = {form for part in parts if len(part) > 3 for form in (part, unquote(part))}
+        for secret in sorted(secrets, key=len, reverse=True):
+            said = said.replace(secret, "…")
         return scrub(" ".join(said.split()))[:1_000]
 
 
@@ -98,8 +104,18 @@ def _channels(urls: tuple[str, ...]) -> dict[str, Channel]:
     found = {}
     for url in urls:
         fingerprint = hashlib.sha256(url.encode()).hexdigest()[:32]
-        found[fingerprint] = Channel(fingerprint, _instance(url).url(privacy=True)[:200], url)
+        found[fingerprint] = Channel(fingerprint, _name(url, fingerprint), url)
     return found
+
+
+def _name(url: str, fingerprint: str) -> str:
+    """Scheme, host where there is one, and what tells two of a kind apart. A path or a query can be a secret whole."""
+    parts, channel = urlsplit(url), _instance(url)
+    is_host = parts.scheme.lower().removesuffix("s") in _WITH_HOST
+    # Two readers have to agree: a password with an @ or a / in it can pass for a host with one of them.
+    host = parts.hostname if is_host and parts.hostname == str(channel.host).strip("[]").lower() else ""
+    port = f":{channel.port}" if host and channel.port else ""
+    return f"{parts.scheme.lower()}://{host}{port} ({fingerprint[:6]})"[:200]
 
 
 def unusable(urls: list[str]) -> list[str]:

@@ -28,7 +28,7 @@ class Sink:
         self.status = 200
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), self.handler())
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
-        self.url = f"json://operator:s3cret-password@127.0.0.1:{self.server.server_port}/hook/t0ken-in-path"
+        self.url = f"json://operator:s3cret-password@127.0.0.1:{self.server.server_port}/hook/t0ken-in-path?+X-Key=t0ken-in-header"
 
     def handler(sink):  # noqa: N805 - the class below has a self of its own
         class Handler(BaseHTTPRequestHandler):
@@ -174,8 +174,26 @@ def test_no_secret_of_a_channel_is_kept_or_shown(connection, sink):
     delivery = AlertDelivery.objects.get()
     kept = f"{delivery.channel} {delivery.channel_name} {delivery.last_error} {channels()}"
     assert delivery.last_error
-    assert "s3cret-password" not in kept
-    assert "t0ken-in-path" not in delivery.last_error
+    assert delivery.channel_name.startswith("json://127.0.0.1:")
+    assert not {secret for secret in ("s3cret-password", "t0ken-in-path", "t0ken-in-header") if secret in kept}
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("mailtos://ops:s3cret@smtp.example.com?from=a@example.com&to=b@example.com", "mailtos://smtp.example.com:587"),
+        ("gotifys://alerts.example.com/t0kent0ken", "gotifys://alerts.example.com"),
+        ("workflows://hooks.example.com:443/w0rkflow/s1gnature", "workflows://hooks.example.com:443"),
+        ("json://ops:with-an-@sign@hooks.example.com/path", "json://"),
+        ("slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ/#ops", "slack://"),
+        ("ntfy://a-topic-that-nobody-guesses", "ntfy://"),
+        ("ntfys://t0ken@ntfy.example.com/topic", "ntfys://"),
+    ],
+)
+def test_a_channel_is_named_without_what_lets_anybody_in(url, name, settings):
+    settings.ALERT_URLS = [url]
+    (channel,) = channels().values()
+    assert channel.name == f"{name} ({channel.fingerprint[:6]})"
 
 
 def test_old_alerts_are_forgotten_and_open_ones_stay(connection, sink):

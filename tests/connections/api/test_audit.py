@@ -231,6 +231,12 @@ def test_a_user_agent_of_any_kind_and_length_is_kept_as_far_as_it_can_be(db):
     assert len(kept) == 300
 
 
+def test_a_token_that_came_as_a_user_agent_is_hidden(db):
+    agent = "curl/8 access-sandbox-0b1c Bearer abc.def"
+    Client().post(f"{API}auth/token", {"username": "a", "password": "b"}, "application/json", HTTP_USER_AGENT=agent)
+    assert SecurityEvent.objects.get().user_agent == "curl/8 [hidden] Bearer [hidden]"
+
+
 # --- the console ---
 @pytest.fixture
 def console(bob) -> Client:

@@ -212,9 +212,14 @@ def test_an_answer_that_could_not_be_read_whole_ends_nothing(known):
 def test_what_an_owner_removed_is_not_looked_at_any_more(known):
     account = Subscription.objects.first().account
     assert set(Subscription.objects.values_list("account", flat=True)) == {account.pk}
+    gone = Subscription.objects.order_by("pk")[0]
+    gone.delete()
+    before = dict(Subscription.objects.values_list("external_id", "raw_json"))
     account_archive(connection_id=known.connection.pk, account_id=account.pk, reason="Removed")
+    known.ops(*({"op": "remove", "transaction_id": raw["transaction_ids"][-1]} for raw in before.values()))
     assert read(known) == Outcome.READ
-    assert set(ours(known).values()) == {"unverified"}
+    assert ours(known) == dict.fromkeys(before, "unverified")  # the one that was not here did not come
+    assert dict(Subscription.objects.values_list("external_id", "raw_json")) == before
 
 
 def test_an_account_that_is_not_shared_any_more_leaves_its_subscriptions_unverified(known):

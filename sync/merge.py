@@ -106,6 +106,12 @@ tombstoned AS (
     FROM known k WHERE t.id = k.id AND NOT k.archived
     RETURNING 1
 ),
+withdrawn AS (  -- set aside before, and gone at the source: nothing is left that anybody could mend
+    UPDATE sync_syncfailure f SET resolved_at = now(), resolution = 'removed at the source', updated_at = now()
+    FROM judged j
+    WHERE j.is_removal AND j.reason IS NULL AND f.connection_id = %(connection)s AND f.entity = 'transactions'
+      AND f.external_id = j.external_id AND f.resolved_at IS NULL
+),
 rejected AS (
     INSERT INTO sync_syncfailure AS f (
         id, workspace_id, connection_id, run_id, entity, external_id, code, reason, payload, attempts, resolution, created_at, updated_at

@@ -9,7 +9,7 @@ from sync.models.run import SyncRun
 
 
 class SyncFailure(TenantModel):
-    """One record that a run had to set aside. Resolved by itself when the record arrives whole, or by a person."""
+    """One record that a run had to set aside. Resolved by itself when it arrives whole or is removed at the source, or by a person."""
 
     connection = models.ForeignKey(Connection, on_delete=models.CASCADE, related_name="failures")
     run = models.ForeignKey(SyncRun, on_delete=models.CASCADE, related_name="failures")

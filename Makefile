@@ -38,6 +38,7 @@ lint: .venv-with-tests ## style, types, import direction, and generated files
 reference: .venv ## write the generated pages of docs/reference anew
 	$(LINT) $(PY) manage.py spectacular --validate --fail-on-warn --file docs/reference/openapi.yaml
 	$(LINT) $(PY) manage.py role_matrix
+	$(PY) -m tests.scenarios.page
 
 lock: .venv-with-tests ## pin requirements.in; UPGRADE=--upgrade takes newer versions
 	$(UV_COMPILE) requirements.in -o requirements.txt

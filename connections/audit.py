@@ -29,6 +29,7 @@ class Action(StrEnum):
     LINK_STARTED = "link_started"
     CONNECTION_LINKED = "connection_linked"
     CONNECTION_RELINKED = "connection_relinked"
+    CONNECTION_IMPORTED = "connection_imported"
     CONNECTION_PAUSED = "connection_paused"
     CONNECTION_RESUMED = "connection_resumed"
     CONNECTION_REMOVED = "connection_removed"

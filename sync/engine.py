@@ -313,11 +313,13 @@ class _Sync:
             self.held,
             "cursor = %(cursor)s, synced_seq = greatest(synced_seq, %(dirty_seq)s), last_synced_at = now(), offered_until = NULL, "
             "reauth_needed_at = NULL, last_sync_error = '', is_large = false, cleanup_notified_at = NULL, "
-            "history_complete = history_complete OR %(is_complete)s, is_new_history = is_new_history AND NOT %(is_complete)s, ",
+            "history_complete = history_complete OR %(is_complete)s, is_new_history = is_new_history AND NOT %(is_complete)s, "
+            "is_history_partial = is_history_partial AND NOT %(is_from_start)s, ",
             {
                 "cursor": "" if self.is_in_doubt else final.next_position,  # in doubt: read everything once more, then
                 "dirty_seq": self.position.dirty_seq,
                 "is_complete": final.is_history_complete,
+                "is_from_start": self.position.first_cursor == "",
             },
         )
 

@@ -54,6 +54,7 @@ class PlaidItemAdmin(ReadOnlyAdmin):
                     "synced_seq",
                     "cursor_whole",
                     "history_complete",
+                    "is_history_partial",
                     "is_large",
                     "offered_until_exact",
                     "lease_expires_at_exact",

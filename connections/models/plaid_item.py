@@ -28,6 +28,10 @@ class PlaidItem(TenantModel):
     is_new_history = models.BooleanField(
         default=False, help_text="Re-linked as a new Item: rows older than its history belong to the one before."
     )
+    is_history_partial = models.BooleanField(
+        default=False,
+        help_text="Imported with another system's cursor: what the bank told before it is not here.",
+    )
     dirty_seq = models.BigIntegerField(default=1)
     synced_seq = models.BigIntegerField(default=0)
     lease_token = models.UUIDField(null=True, blank=True)

@@ -196,6 +196,16 @@ def is_item_well(answer: Json) -> bool:
     return bool(identifier(found.get("item_id"))) and found.get("error", "unsaid") is None
 
 
+def item_error(answer: Json) -> Json | None:
+    """The PlaidError that /item/get says the Item is in; None where it is in none."""
+    return _mapping(_mapping(answer.get("item")).get("error")) or None
+
+
+def item_webhook(answer: Json) -> str:
+    """Where /item/get says that the Item's webhooks go."""
+    return clean(_mapping(answer.get("item")).get("webhook"), 500)
+
+
 def institution(answer: Json) -> Institution:
     """The institution of /institutions/get_by_id."""
     found = _mapping(answer.get("institution"))

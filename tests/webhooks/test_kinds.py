@@ -185,12 +185,12 @@ def test_webhook_that_overtakes_the_exchange_finds_its_item(simulator, shared_we
 
 
 def test_switched_off_webhooks_are_kept_and_syncs_run_by_schedule_only(bank, alice, settings):
-    from sync.services.dispatch import items_poll
+    from sync.services.dispatch import items_schedule
 
     assert alice.api.patch("/api/v1/settings/webhooks", {"enabled": False}, format="json").status_code == 200
     assert bank.tells("SYNC_UPDATES_AVAILABLE").status == "ignored"
     assert bank.tells("USER_PERMISSION_REVOKED").status == "ignored"
     assert (bank.item.is_dirty, bank.connection.status) == (False, Status.ACTIVE)
-    PlaidItem.objects.update(last_synced_at=timezone.now() - timedelta(seconds=settings.PLAID_POLL_S + 60))
-    assert items_poll() == 1
+    PlaidItem.objects.update(auto_sync_at=timezone.now() - timedelta(seconds=1))
+    assert items_schedule() == 1
     assert bank.sync() == engine.Outcome.SYNCED

@@ -27,7 +27,7 @@ from connections.providers.plaid.errors import TABLE, classify, classify_error
         ("RATE_LIMIT_EXCEEDED", "CREDITS_EXHAUSTED", errors.Misconfigured),
         ("API_ERROR", "INTERNAL_SERVER_ERROR", errors.TemporaryError),
         ("API_ERROR", "NEW_TROUBLE", errors.TemporaryError),
-        ("INVALID_INPUT", "INVALID_API_KEYS", errors.Misconfigured),
+        ("INVALID_INPUT", "INVALID_API_KEYS", errors.KeysRefused),
         ("INVALID_INPUT", "INVALID_PUBLIC_TOKEN", errors.RequestError),
         ("INVALID_REQUEST", "UNKNOWN_FIELDS", errors.PermanentError),
         ("SANDBOX_ERROR", "SANDBOX_WEBHOOK_INVALID", errors.PermanentError),

@@ -13,6 +13,7 @@ import psycopg
 from django.db import connection
 from psycopg.types.json import Jsonb
 
+from config.cursors import server_side_cursor
 from sync.leases import Claim
 from sync.ledger import Ledger
 
@@ -198,14 +199,6 @@ def _execute(statement: str, held: Claim, run_id: UUID, **parameters) -> Ledger:
         skipped=skipped,
         failed=failed,
     )
-
-
-@contextmanager
-def server_side_cursor() -> Iterator[psycopg.Cursor]:
-    """A cursor on Django's connection, inside its transaction, that binds parameters on the server. Raises Django's errors."""
-    connection.ensure_connection()
-    with connection.wrap_database_errors, psycopg.Cursor(connection.connection) as cursor:
-        yield cursor
 
 
 @contextmanager

@@ -10,10 +10,10 @@ from uuid import UUID
 from django.db import DataError, connection, transaction
 from psycopg.types.json import Jsonb
 
+from config.cursors import server_side_cursor
 from connections.errors import LeaseLost, TemporaryError
 from sync import poison
 from sync.leases import Claim
-from sync.merge import server_side_cursor
 
 
 def stage(held: Claim, run_id: UUID, *, page_number: int, raw: bytes, next_cursor: str) -> None:

@@ -6,8 +6,8 @@ from uuid import UUID
 import orjson
 from psycopg.types.json import Jsonb
 
+from config.cursors import server_side_cursor
 from connections.providers.base import RecurringStream
-from sync.merge import server_side_cursor
 
 _COLUMNS = (
     "account_id", "source_id", "status", "direction", "description", "merchant_name", "category", "frequency", "source_status",

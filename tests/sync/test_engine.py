@@ -1,5 +1,6 @@
 """The cursor sync over HTTP against the simulator: what is true there is true here, whatever happens on the way."""
 
+import json
 import time
 from decimal import Decimal
 
@@ -364,6 +365,18 @@ def test_a_record_that_arrives_whole_later_settles_its_failure(bank):
     assert bank.transaction(failure.external_id).name == "Poison"
 
 
+def test_a_record_that_is_removed_before_it_was_ever_stored_settles_its_failure(bank):
+    bad = fragment(bank, "no date", POISON["no date"])
+    (name,) = bank.ops({"op": "raw_fragment", "transaction_id": json.loads(bad)["transaction_id"], "json": bad})
+    bank.turn()
+    bank.ops({"op": "remove", "transaction_id": name})
+    bank.sync()
+    assert ledger(bank.run) == {"fetched": 1, "skipped": 1}
+    failure = SyncFailure.objects.get()
+    assert (failure.external_id, failure.resolution) == (name, "removed at the source")
+    assert failure.resolved_at
+
+
 # --- claims ---
 def test_two_claims_of_one_item_give_one(bank):
     first = claim(bank.item.pk)
@@ -518,8 +531,7 @@ def test_bad_keys_leave_the_connections_state_alone(bank, settings):
     settings.PLAID_SECRET = "wrong"
     assert bank.sync() == Outcome.WAITS
     bank.connection.refresh_from_db()
-    assert (bank.connection.status, bank.connection.wait_reason, bank.connection.error_code) == (Status.ACTIVE, "", "")
-    assert bank.connection.failure_count == 0
+    assert (bank.connection.status, bank.connection.error_code, bank.connection.failure_count) == (Status.ACTIVE, "", 0)
     assert bank.turn() == Outcome.NOTHING
 
 

@@ -45,6 +45,12 @@ def test_webhook_is_signed_over_its_exact_bytes(simulator: Simulator, item, rece
     assert json.loads(body)["item_id"] == item.item_id
 
 
+def test_webhook_is_signed_for_who_delivers_it_by_himself(simulator: Simulator):
+    body = '{"webhook_code": "ANY"}'
+    (signature,) = simulator.control("keys/sign", bodies=[body])["signatures"]
+    assert abs(verified(simulator, {"plaid-verification": signature}, body.encode())["iat"] - time.time()) < 5
+
+
 def test_updates_are_announced_once_sync_was_called(item, receiver: Receiver):
     item.ops({"op": "add", "transaction": {"amount": 1}}, fire_webhook=True)
     assert codes(receiver.wait(1)) == ["DEFAULT_UPDATE"]

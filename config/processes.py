@@ -195,6 +195,9 @@ class Child:
         self._relaying = threading.Thread(target=self._relay, args=[self._popen.stdout], name=self.name, daemon=True)
         self._relaying.start()
 
+    def restart(self) -> None:
+        self.start()
+
     def is_alive(self) -> bool:
         """Whether it runs. One that has ended takes what it had started with it, and is noted no more."""
         if self._popen is None:
@@ -241,20 +244,29 @@ class Child:
 
 @dataclass
 class Server:
-    """An embedded server, which is no child of ours: it may have been running before us, and outlive a kill -9."""
+    """An embedded server, which is no child of ours: it may have been running before us, and outlive a kill -9.
+
+    start_it: is told for how many seconds to try. One that is started again gets few of them, since meanwhile nobody
+    else is started again: its next turn comes.
+    """
 
     name: str
-    start_it: Callable[[], object]
+    start_it: Callable[[float], object]
     pid_of_it: Callable[[], int | None]
     stop_it: Callable[[float], None]
     stop_patience_s: float = 1.5
+    start_patience_s: float = 60
+    restart_patience_s: float = 1
 
     @property
     def pid(self) -> int | None:
         return self.pid_of_it()
 
     def start(self) -> None:
-        self.start_it()
+        self.start_it(self.start_patience_s)
+
+    def restart(self) -> None:
+        self.start_it(self.restart_patience_s)
 
     def is_alive(self) -> bool:
         return self.pid_of_it() is not None

@@ -188,7 +188,7 @@ class Supervisor:
         unit.restart_at, unit.started_at = None, time.monotonic()
         try:
             with self.interruptible():
-                unit.what.start()
+                unit.what.restart()
         except (OSError, RuntimeError) as error:
             self.console.say(f"{unit.what.name}: {error}")
 

@@ -132,7 +132,7 @@ def test_a_stubborn_child_is_killed_in_time(supervisor, screen):
 def test_a_server_that_is_gone_starts_again(supervisor, screen):
     state = {"pid": None, "starts": 0}
 
-    def start() -> None:
+    def start(_patience_s: float) -> None:
         state["starts"] += 1
         if state["starts"] == 2:
             raise RuntimeError("not yet")
@@ -145,6 +145,28 @@ def test_a_server_that_is_gone_starts_again(supervisor, screen):
     assert state["pid"] is None
     assert "postgres is gone" in screen.getvalue()
     assert "postgres: not yet" in screen.getvalue()
+
+
+def test_a_server_that_does_not_come_back_keeps_nobody_waiting(supervisor, screen):
+    state = {"pid": None, "starts": 0}
+
+    def start(patience_s: float) -> None:
+        state["starts"] += 1
+        state["pid"] = 1 if state["starts"] == 1 else None
+        if state["starts"] > 1:
+            time.sleep(patience_s)
+            raise RuntimeError("not now")
+
+    with supervisor:
+        supervisor.server(Server("valkey", start, lambda: state["pid"], lambda _patience: None))
+        child = supervisor.child("web", FOREVER)
+        state["pid"] = None
+        run_until(supervisor, has_said(screen, "not now"))
+        killed = child.pid
+        os.kill(killed, signal.SIGKILL)
+        began = time.monotonic()
+        run_until(supervisor, lambda: child.is_alive() and child.pid != killed)
+    assert time.monotonic() - began < 10
 
 
 def test_waiting_in_vain_is_refused_with_the_place_of_the_logs(supervisor, tmp_path):

@@ -39,10 +39,16 @@ class Bank:
     calls: list[float] = field(default_factory=list)  # when the source was asked for updates
 
 
-def link(world: World, name: str, *, seed: int, faults: tuple[dict, ...] = ()) -> Bank:
+def link(world: World, name: str, *, seed: int, faults: tuple[dict, ...] = (), transactions: int | None = None) -> Bank:
     """Link a bank through the API. faults: set before anybody can ask it for anything."""
     webhook = f"{world.installation.url}/webhook/plaid"
-    given = {"transactions": SIZES[name], "accounts": 2, "life": False, "webhook": webhook, "seed": seed}
+    given = {
+        "transactions": transactions or SIZES[name],
+        "accounts": 2,
+        "life": False,
+        "webhook": webhook,
+        "seed": seed,
+    }
     made = world.simulator.control("POST", "items", given)
     for fault in faults:
         world.simulator.control("POST", "faults", {"path": SYNC, "item_id": made["item_id"]} | fault)
@@ -97,10 +103,14 @@ class Mover:
         return done["transaction_ids"]
 
     def change(self, bank: Bank) -> None:
-        for _ in range(self.rng.randint(1, 4)):
-            getattr(self, f"_{self.rng.choice(('add', 'add', 'modify', 'modify', 'remove', 're_add', 'post'))}")(bank)
+        self.alter(bank)
         if self.rng.random() < 0.75:
             self._add(bank, is_announced=True)
+
+    def alter(self, bank: Bank) -> None:
+        """A few changes, and nobody is told."""
+        for _ in range(self.rng.randint(1, 4)):
+            getattr(self, f"_{self.rng.choice(('add', 'add', 'modify', 'modify', 'remove', 're_add', 'post'))}")(bank)
 
     def _add(self, bank: Bank, *, is_announced: bool = False) -> None:
         is_pending = self.rng.random() < 0.4
@@ -133,14 +143,14 @@ class Mover:
             bank.posted_as[was] = next(made_id for made_id in made if made_id != was)
             bank.live.append(bank.posted_as[was])
 
-    def burst(self, bank: Bank) -> None:
+    def burst(self, bank: Bank, *, is_announced: bool = True) -> None:
         """More than a page at once, so often that a bank stays readable between two kills."""
         bank.bursts += 1
         if bank.bursts > MOST_BURSTS:
-            self.change(bank)
+            (self.change if is_announced else self.alter)(bank)
             return
         ops = [{"op": "add", "transaction": {"amount": number / 100, "name": "Burst"}} for number in range(650)]
-        bank.live.extend(self.ops(bank, ops, is_announced=True)[:20])
+        bank.live.extend(self.ops(bank, ops, is_announced=is_announced)[:20])
 
     def disown(self, bank: Bank) -> None:
         """The source forgets our cursor: all of it is read again, over the rows that are here."""

@@ -3,9 +3,11 @@
 import contextlib
 import http.client
 import json
+import re
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from tests.installation import Installation
 LEASE_S = 3
 TAKEOVER_LIMIT_S = LEASE_S + 5
 SECOND = "worker-second"  # takes from both queues, so that whoever is killed, somebody is left to take over
+PROCESSES = ("postgres", "valkey", "web", "worker", "worker-large", "beat", SECOND)
 QUIET = ("COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG")  # measured elsewhere; here it would only cost time
 SETTINGS = {
     "DEMO": "0",
@@ -61,9 +64,9 @@ WITNESS = """
 class World:
     """Started by `start`, gone after `end`. Whatever is killed in between is started again by the product's own supervisor."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **variables: str) -> None:
         self.folder = folder
-        self.installation = Installation(folder / "home", **(plugin.ENVIRONMENT | SETTINGS))
+        self.installation = Installation(folder / "home", **(plugin.ENVIRONMENT | SETTINGS | variables))
         for name in QUIET:
             self.installation.environment.pop(name, None)
         self.servers = Embedded(self.installation.home)
@@ -150,6 +153,16 @@ class World:
                 return psutil.Process(found)
         return None
 
+    def await_processes(self) -> None:
+        """Everything runs, however lately it was killed."""
+        self.revive_second()
+        assert wait_until(lambda: all(self.main(name) for name in PROCESSES), 60), "not all were started again"
+
+    def restarts(self) -> Counter[str]:
+        """How often each was started again, by the supervisor's own account."""
+        found = Counter(re.findall(r"\| (\S+) (?:was ended|ended|is gone).*starts again", self.installation.screen()))
+        return found + Counter({SECOND: self.second_starts - 1})
+
     def nodes(self) -> list[str]:
         """The workers that answer over the broker."""
         url = f"redis+socket://{self.servers.valkey_socket}"
@@ -184,9 +197,10 @@ class World:
     def is_ready(self) -> bool:
         return is_answering(f"{self.installation.url}/readyz")
 
-    def post(self, path: str, body: Any = None) -> tuple[int, Any]:
-        """A request of alice's: status and answer. Status 0: there was no answer."""
+    def post(self, path: str, body: Any = None, *, key: str = "") -> tuple[int, Any]:
+        """A request of alice's: status and answer. Status 0: there was no answer. key: its Idempotency-Key."""
         headers = {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"}
+        headers |= {"Idempotency-Key": key} if key else {}
         connection = http.client.HTTPConnection("127.0.0.1", self.installation.port, timeout=15)
         try:
             connection.request("POST", f"/api/v1/{path}", json.dumps(body or {}), headers)
@@ -197,11 +211,16 @@ class World:
         finally:
             connection.close()
 
-    def post_until_accepted(self, path: str, body: Any = None, limit_s: float = 60) -> Any:
+    def post_until_accepted(self, path: str, body: Any = None, limit_s: float = 60, *, key: str = "") -> Any:
         deadline = time.monotonic() + limit_s
         while True:
-            status, answer = self.post(path, body)
+            status, answer = self.post(path, body, key=key)
             if 200 <= status < 300:
                 return answer
             assert time.monotonic() < deadline, (path, status, answer)
             time.sleep(0.3)
+
+
+def counted(what: Counter) -> str:
+    """How many of each, in a line."""
+    return ", ".join(f"{name} {count}" for name, count in sorted(what.items(), key=str))

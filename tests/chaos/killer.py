@@ -3,12 +3,15 @@
 import contextlib
 import os
 import random
+import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import psutil
 import psycopg
+import redis
 
 from config.processes import wait_until
 from tests.chaos.world import LEASE_S, SECOND, TAKEOVER_LIMIT_S, World
@@ -116,6 +119,53 @@ class Killer:
             found = self.world.ask(query)
             return found[0] if found else None
         return None
+
+    # --- a broker that is away ---
+    @contextlib.contextmanager
+    def broker_kept_down(self) -> Iterator[None]:
+        """Killed as often as it is started again, until the block ends."""
+        end = threading.Event()
+
+        def keep_down() -> None:
+            while not end.wait(0.01):
+                with contextlib.suppress(psutil.Error):
+                    if found := self.world.main("valkey"):
+                        found.kill()
+                        self.kills["valkey"] += 1
+
+        keeper = threading.Thread(target=keep_down, name="keeper", daemon=True)
+        keeper.start()
+        try:
+            assert wait_until(lambda: not self.world.servers.is_valkey_ready(), 10, 0.02)
+            yield
+        finally:
+            end.set()
+            keeper.join(10)
+
+    @contextlib.contextmanager
+    def broker_stopped(self) -> Iterator[None]:
+        """It takes connections and never answers, until the block ends."""
+        broker = self.world.main("valkey")
+        assert broker is not None
+        broker.suspend()
+        self.hits["valkey stopped"] += 1
+        try:
+            yield
+        finally:
+            broker.resume()
+
+    @contextlib.contextmanager
+    def broker_wiped(self) -> Iterator[None]:
+        """All that it knew is gone as the block begins, and once more as it ends."""
+        self.wipe_broker()
+        yield
+        self.wipe_broker()
+
+    def wipe_broker(self) -> None:
+        assert wait_until(self.world.servers.is_valkey_ready, 60)
+        with contextlib.closing(redis.Redis(unix_socket_path=str(self.world.servers.valkey_socket))) as client:
+            client.flushall()
+        self.hits["valkey wiped"] += 1
 
     # --- takeover ---
     def measure(self, *victims: str, patience_s: float = 4) -> bool:

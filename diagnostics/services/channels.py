@@ -8,9 +8,12 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+import structlog
 from django.conf import settings
 
 from config.logs import scrub
+
+log = structlog.get_logger(__name__)
 
 # Nothing that runs a program or writes to this machine: an alert leaves by the network or by mail.
 SCHEMES = frozenset(
@@ -101,8 +104,12 @@ def channels() -> dict[str, Channel]:
 
 @lru_cache(maxsize=4)
 def _channels(urls: tuple[str, ...]) -> dict[str, Channel]:
+    """Without those that cannot work: the others must not go silent for them."""
     found = {}
     for url in urls:
+        if unusable([url]):
+            log.error("alert_channel_unusable", scheme=urlsplit(url).scheme[:20])
+            continue
         fingerprint = hashlib.sha256(url.encode()).hexdigest()[:32]
         found[fingerprint] = Channel(fingerprint, _name(url, fingerprint), url)
     return found

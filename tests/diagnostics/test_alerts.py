@@ -216,6 +216,12 @@ def test_an_unusable_channel_is_told_at_the_start_without_its_secrets(settings):
         call_command("check", tag=[checks.Tags.security])
 
 
+def test_an_unusable_channel_does_not_silence_the_others(connection, sink, settings):
+    settings.ALERT_URLS = ["slack://only-one-part-of-the-token", *settings.ALERT_URLS]
+    tell(connection, EventType.SYNC_FAILED, code="provider_error", status="failed")
+    assert send() == 1
+
+
 def test_a_bank_that_fails_for_good_reaches_the_operators(link, sink, process):
     """From Plaid's answer through run, event and handler to the channel, by real processes."""
     bank = link(transactions=5)

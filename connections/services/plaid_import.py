@@ -204,12 +204,18 @@ class _Seen:
         self._digests, self._lines = array("Q"), array("Q")
 
     def refuse_second(self, kind: str, name: str, line: int) -> None:
+        if (first := self.first_line(kind, name, line)) != line:
+            raise _Refused("twice_in_file", f"Line {first} names the same {kind}.")
+
+    def first_line(self, kind: str, name: str, line: int) -> int:
+        """Where the file named it first; `line` where it has not yet."""
         digest = int.from_bytes(hashlib.blake2b(f"{kind}:{name}".encode(), digest_size=8).digest())
         at = bisect_left(self._digests, digest)
         if at < len(self._digests) and self._digests[at] == digest:
-            raise _Refused("twice_in_file", f"Line {self._lines[at]} names the same {kind}.")
+            return self._lines[at]
         self._digests.insert(at, digest)
         self._lines.insert(at, line)
+        return line
 
 
 def _imported(row: ExportedItem, options: Options, seen: _Seen) -> Outcome:
@@ -227,6 +233,8 @@ def _imported(row: ExportedItem, options: Options, seen: _Seen) -> Outcome:
         before, verdict = verdict, _judge(row, member, found, options)
         if verdict.stored != before.stored and verdict.status is Status.TOKEN_UPDATED:
             found = _ask(row)  # what is here now may be newer than the answer
+    if options.is_dry_run and found and verdict.status is Status.CREATED and not options.allows_duplicates:
+        _refuse_twin_in_file(row, found, seen)
     if not options.is_dry_run:
         try:
             verdict = _write(row, member, found, options, stored=verdict.stored)
@@ -278,6 +286,8 @@ def _is_replay_due(item: PlaidItem, options: Options) -> bool:
 
 def _refuse_twin(member: Membership, found: _Found) -> None:
     """The same accounts of the same bank under another Item of the same person: their money would count twice."""
+    if not found.item.institution_id:
+        return
     known = Account.objects.filter(
         workspace_id=member.workspace_id,
         connection__owner_id=member.user_id,
@@ -285,15 +295,26 @@ def _refuse_twin(member: Membership, found: _Found) -> None:
         connection__plaid_item__removed_at=None,
     ).exclude(connection__status__in=CLOSED)
     offered = {(account.name, account.mask) for account in found.accounts or ()}
-    same = Q(persistent_id__in={account.persistent_id for account in found.accounts or ()} - {""})
-    same |= Q(name__in={name for name, _mask in offered})
+    persistent = {account.persistent_id for account in found.accounts or ()} - {""}
+    same = Q(persistent_id__in=persistent) | Q(name__in={name for name, _mask in offered})
     for account in known.filter(same).only("name", "mask", "persistent_id", "connection_id"):
-        if (account.name, account.mask) in offered or account.persistent_id:
+        if (account.name, account.mask) in offered or account.persistent_id in persistent:
             raise _Refused(
                 "duplicate_login",
                 f"Connection {account.connection_id} has the same accounts of the same bank; --allow-duplicates imports "
                 "them once more.",
             )
+
+
+def _refuse_twin_in_file(row: ExportedItem, found: _Found, seen: _Seen) -> None:
+    """The same where the file has both, and an import would have made the first of them by now."""
+    whose = f"{row.workspace}:{row.owner}:{found.item.institution_id}"
+    for account in (found.accounts or ()) if found.item.institution_id else ():
+        names = [f"name:{account.name}:{account.mask}"]
+        names += [f"id:{account.persistent_id}"] if account.persistent_id else []
+        for name in names:
+            if (first := seen.first_line("account", f"{whose}:{name}", row.line)) != row.line:
+                raise _Refused("duplicate_login", f"Line {first} has the same accounts of the same bank.")
 
 
 # --- asking ---

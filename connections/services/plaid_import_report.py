@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from config import correlation
 from config.logs import scrub
 from connections.services.plaid_import import WENT_WRONG, Options, Outcome
 
@@ -37,7 +38,8 @@ class ImportReport:
                 os.open(self._part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8"
             )
             self._write = self._file.write
-        self._write(f'{{"is_dry_run": {_json(self._options.is_dry_run)}, "rows": [')
+        told = {"is_dry_run": self._options.is_dry_run, "correlation_id": correlation.current()}
+        self._write(_json(told).removesuffix("}") + ', "rows": [')
         return self
 
     def __exit__(self, kind: type[BaseException] | None, _error: object, _trace: TracebackType | None) -> None:

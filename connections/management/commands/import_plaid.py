@@ -8,6 +8,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import Error as DatabaseError
 
+from config import correlation
 from config.logs import scrub
 from connections.audit import Action, Audited
 from connections.models.connection import Environment
@@ -49,6 +50,8 @@ class Command(BaseCommand):
     def handle(self, *_args: Any, file: Path, dry_run: bool, offline: bool, **options: Any) -> None:
         if offline and not dry_run:
             raise CommandError("--offline goes with --dry-run only: nothing is imported that Plaid has not confirmed.")
+        if options["report"] and options["report"].resolve() == file.resolve():
+            raise CommandError("The report would take the place of the export: name another file.")
         chosen = Options(
             is_dry_run=dry_run,
             is_offline=offline,
@@ -59,7 +62,8 @@ class Command(BaseCommand):
         defaults = {name: options[name] for name in ("workspace", "owner", "environment")}
         self._warn_of_readers(file)
         try:
-            report = self._import(file, self._form(file, options["format"]), defaults, chosen, options["report"])
+            with correlation.bound(None):
+                report = self._import(file, self._form(file, options["format"]), defaults, chosen, options["report"])
         except OSError as error:
             raise CommandError(f"{error.filename}: {error.strerror}") from None
         except DatabaseError as error:

@@ -30,7 +30,7 @@ from connections.models import (
 )
 from connections.models.connection import Status
 from connections.services.plaid_exchange import public_token_exchange
-from connections.services.plaid_items import credential_of
+from connections.services.plaid_items import credential_of, relink_completed
 from sync.models import Transaction
 from tests.conftest import Process, wait_until
 from tests.factories import Person
@@ -157,13 +157,14 @@ def test_an_item_comes_over_with_its_accounts_and_waits_for_its_first_sync(run, 
 
 def test_what_came_over_is_told_and_on_record(run, made, alice):
     item = made()
-    run([exported(item)])
+    ran = run([exported(item)])
     assert [event.type for event in DomainEvent.objects.order_by("sequence")] == [
         "ConnectionCreated",
         "ConnectionActivated",
     ]
     event = SecurityEvent.objects.get()
     assert (event.action, event.actor, event.workspace) == ("connection_imported", None, alice.workspace)
+    assert event.correlation_id == ran.report["correlation_id"] != ""
     assert event.details == {
         "change": "created",
         "environment": "sandbox",
@@ -502,7 +503,10 @@ def test_a_login_whose_accounts_are_here_under_another_item_comes_only_where_ask
         for account, name in zip(item["account_ids"], ("Everyday", "Rainy days"), strict=True):
             change = {"rename_account": rename | {"account_id": account, "name": name}}
             simulator.control("POST", f"items/{item['item_id']}/state", change)
-    run([exported(first)])
+    ran = run([exported(first), exported(second)], "--dry-run")
+    assert (ran.statuses, ran.reasons) == (["created", "refused"], ["", "duplicate_login"])
+    ran = run([exported(first), exported(second)])
+    assert (ran.statuses, ran.reasons) == (["created", "refused"], ["", "duplicate_login"])
     masks = set(Account.objects.values_list("name", "mask"))
     ran = run([exported(second)])
     assert ran.reasons == ["duplicate_login"]
@@ -526,6 +530,31 @@ def test_a_file_that_is_cut_off_does_not_look_complete(run, made, tmp_path):
     ran = run.of_file(path, tokens=[item["access_token"]])
     assert (ran.code, ran.statuses) == (1, ["created", "refused"])
     assert "the rest of the file was not read" in ran.err
+
+
+def test_a_report_does_not_take_the_exports_place(alice, tmp_path):
+    path = write(tmp_path / "export.json", [])
+    with pytest.raises(CommandError, match="name another file"):
+        call_command("import_plaid", "--file", str(path), "--report", str(path))
+    assert path.read_text() == "[]"
+
+
+def test_a_login_that_is_repaired_later_shows_the_banks_accounts(run, made, simulator):
+    item = made()
+    simulator.control("POST", f"items/{item['item_id']}/state", {"login_required": True})
+    shared, _ = item["account_ids"]
+    run([exported(item, accounts=[shared, {"account_id": "gone", "name": "Old"}])])
+    simulator.control("POST", f"items/{item['item_id']}/state", {"login_required": False})
+    bank = bank_of(simulator, item)
+    relink_completed(connection=bank.connection)
+    assert bank.turn() == "synced"
+    bank.assert_equal_to_source()
+    found = PlaidItemAccount.objects.values_list("plaid_account_id", "account__status", "account__name")
+    assert {(external_id, status) for external_id, status, _ in found} == {
+        ("gone", "missing"),
+        *((external_id, "active") for external_id in item["account_ids"]),
+    }
+    assert "Old" in {name for *_, name in found}
 
 
 @pytest.mark.parametrize("name", ["absent.json", "report"])

@@ -144,6 +144,7 @@ def test_refused_keys_fail_nobody(town, banks):
     assert {bank.error for bank in banks} == {""}
     assert banks[0].owner.refused("POST", f"{banks[0].path}/refresh", {}) == (503, "provider_misconfigured")
     town.simulator.control("DELETE", "faults")
+    town.retry_now()
     assert town.work() == []
     ProviderPause.objects.update(next_probe_at="2000-01-01T00:00:00Z")
     assert town.job("safety-net")["providers_resumed"] == 1

@@ -8,7 +8,7 @@ from uuid import UUID
 import httpx
 
 from config.processes import wait_until
-from connections.models import Connection
+from connections.models import Connection, PlaidItem
 from connections.services import plaid_links
 from sync import engine
 from sync.services.dispatch import items_offer
@@ -225,8 +225,9 @@ class Town:
         return answer.json()
 
     def retry_now(self) -> None:
-        """As if every back-off were over."""
+        """As if every back-off were over, and every hand-out that nobody took up."""
         Connection.objects.update(next_attempt_at=None)
+        PlaidItem.objects.update(offered_until=None)
 
     def calls(self, path: str) -> int:
         """How often anybody was asked."""

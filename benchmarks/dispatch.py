@@ -87,7 +87,7 @@ def limit(count: int) -> float:
     from django.conf import settings
     from django.db import connection
 
-    from sync.services.jobs import BATCH
+    from sync.services.jobs import LARGEST_BATCH
 
     client = redis.Redis.from_url(settings.REDIS_URL)
     began = time.perf_counter()
@@ -95,8 +95,8 @@ def limit(count: int) -> float:
         cursor.execute("UPDATE connections_plaiditem SET offered_until = now() + interval '30 seconds' RETURNING id")
         ids = [str(row[0]) for row in cursor.fetchall()]
     with client.pipeline(transaction=False) as pipeline:
-        for start in range(0, len(ids), BATCH):
-            pipeline.lpush("benchmark", json.dumps(ids[start : start + BATCH]))
+        for start in range(0, len(ids), LARGEST_BATCH):
+            pipeline.lpush("benchmark", json.dumps(ids[start : start + LARGEST_BATCH]))
         pipeline.execute()
     return time.perf_counter() - began
 

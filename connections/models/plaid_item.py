@@ -1,7 +1,7 @@
 """One login at one bank, and how far we have read it."""
 
 from django.db import models
-from django.db.models import F, Q
+from django.db.models import F, Func, Q
 
 from connections.models.connection import Connection
 from connections.tenancy import TenantModel
@@ -79,9 +79,11 @@ class PlaidItem(TenantModel):
 
     class Meta:
         indexes = [
-            # The dispatcher's question, "who is dirty?", touches only the rows that are.
+            # The dispatcher's question, "who is dirty and free to be offered?", touches only the rows that are.
             models.Index(
-                fields=["offered_until"], condition=Q(dirty_seq__gt=F("synced_seq"), removed_at=None), name="item_dirty"
+                Func(F("offered_until"), template="coalesce(%(expressions)s, '-infinity'::timestamptz)"),
+                condition=Q(dirty_seq__gt=F("synced_seq"), removed_at=None),
+                name="item_to_offer",
             ),
             models.Index(fields=["last_synced_at"], condition=Q(removed_at=None), name="item_last_synced"),
             models.Index(fields=["auto_sync_at"], condition=Q(removed_at=None), name="item_auto_sync"),

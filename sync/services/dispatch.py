@@ -11,16 +11,16 @@ from connections.services.provider_pauses import NOT_PAUSED
 from sync.leases import SYNCABLE
 from sync.models import RunStatus
 
-MOST_AT_ONCE = 2000
+MOST_AT_ONCE = 10_000
 
 _OFFER = f"""
     WITH due AS (
         SELECT i.id FROM connections_plaiditem i JOIN connections_connection c ON c.id = i.connection_id
         WHERE i.dirty_seq > i.synced_seq AND i.removed_at IS NULL
-          AND (i.offered_until IS NULL OR i.offered_until < now())
+          AND coalesce(i.offered_until, '-infinity'::timestamptz) < now()
           AND (i.lease_expires_at IS NULL OR i.lease_expires_at < now())
           AND c.status IN {SYNCABLE} AND (c.next_attempt_at IS NULL OR c.next_attempt_at <= now()) AND {NOT_PAUSED}
-        ORDER BY i.offered_until NULLS FIRST LIMIT %(limit)s
+        ORDER BY coalesce(i.offered_until, '-infinity'::timestamptz) LIMIT %(limit)s
         FOR NO KEY UPDATE OF i SKIP LOCKED
     )
     UPDATE connections_plaiditem i SET offered_until = now() + %(offer_s)s * interval '1 second'

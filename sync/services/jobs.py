@@ -26,7 +26,8 @@ from sync.services import dispatch
 log = structlog.get_logger(__name__)
 
 Counts = dict[str, int]
-BATCH = 50  # Items a message
+# Items a message: few where few are due, so that all workers have some; more where a message each would take too long.
+SMALLEST_BATCH, LARGEST_BATCH, MESSAGES = 10, 200, 50
 PROBE_S = 10  # how long it may go on asking about stopped logins
 PROCESS_S = 10  # how long one call may go on handing out
 
@@ -37,8 +38,9 @@ def process() -> Counts:
     deadline = time.monotonic() + PROCESS_S
     while time.monotonic() < deadline:
         offered = dispatch.items_offer()
-        for start in range(0, len(offered.small), BATCH):
-            _send("sync.tasks.execute", offered.small[start : start + BATCH])
+        size = min(max(len(offered.small) // MESSAGES, SMALLEST_BATCH), LARGEST_BATCH)
+        for start in range(0, len(offered.small), size):
+            _send("sync.tasks.execute", offered.small[start : start + size])
         for item in offered.large:
             _send("sync.tasks.execute_large", [item])
         counts["offered"] += len(offered.small)

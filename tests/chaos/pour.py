@@ -26,11 +26,12 @@ DOUBLED = 0.3
 FRESH_S = 120  # what was signed is taken for five minutes
 IDLE_S = 1  # then a connection is made anew: the server closes those that are not used
 UPDATES = ("TRANSACTIONS", "SYNC_UPDATES_AVAILABLE")
+ACCOUNTS = ("ITEM", "NEW_ACCOUNTS_AVAILABLE")
 ASIDE: dict[tuple[str, str], dict[str, Any]] = {  # what a bank's real webhooks come among
     ("TRANSACTIONS", "DEFAULT_UPDATE"): {"new_transactions": 3},
     ("TRANSACTIONS", "TRANSACTIONS_REMOVED"): {"removed_transactions": ["gone"]},
     ("TRANSACTIONS", "RECURRING_TRANSACTIONS_UPDATE"): {"account_ids": []},
-    ("ITEM", "NEW_ACCOUNTS_AVAILABLE"): {"error": None},
+    ACCOUNTS: {"error": None},
     ("ITEM", "LOGIN_REPAIRED"): {},
     ("ITEM", "ERROR"): {"error": {"error_type": "INSTITUTION_ERROR", "error_code": "INSTITUTION_DOWN"}},
     ("TRANSFER", "NEVER_HEARD_OF"): {},
@@ -123,20 +124,27 @@ class Pour:
             return not self._queue and not self._under_way
 
     # --- what is sent ---
-    def offer(self, banks: list[Bank], count: int, *, last: list[Bank]) -> None:
-        """`count` deliveries, of which three in ten came before; and the last news of some banks."""
-        originals = self._signed(
-            [self._webhook(bank) for bank in self.rng.choices(banks, k=round(count * (1 - DOUBLED)))]
-        )
-        originals += self._signed([self._webhook(bank, UPDATES) for bank in last])
+    def offer(self, banks: list[Bank], count: int) -> None:
+        """`count` deliveries of these banks' webhooks, of which three in ten are the same as one before, byte for byte."""
+        webhooks = [self._webhook(bank) for bank in self.rng.choices(banks, k=round(count * (1 - DOUBLED)))]
+        originals = self._signed(webhooks)
         self._recent.extend(originals)
-        fresh = [signed for signed in self._recent if time.time() - signed.made_at < FRESH_S]
+        theirs = {bank.plaid_id for bank in banks}  # a copy would bring a bank into the news again that has left them
+        fresh = [one for one in self._recent if one.item_id in theirs and time.time() - one.made_at < FRESH_S]
         copies = self.rng.choices(fresh, k=round(count * DOUBLED))
         self.counts += Counter(originals=len(originals), copies=len(copies))
         together = originals + copies
         self.rng.shuffle(together)
+        self._queue_up(together)
+
+    def tell(self, bank: Bank, *kinds: tuple[str, str]) -> None:
+        """Exactly these, each once."""
+        self.counts += Counter(originals=len(kinds))
+        self._queue_up(self._signed([self._webhook(bank, kind) for kind in kinds]))
+
+    def _queue_up(self, several: list[Signed]) -> None:
         with self._change:
-            for signed in together:
+            for signed in several:
                 heapq.heappush(self._queue, Delivery(time.monotonic(), next(self._seq), signed))
             self._change.notify_all()
 

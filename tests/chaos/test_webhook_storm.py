@@ -20,7 +20,7 @@ from tests.chaos import banks as source
 from tests.chaos import proofs
 from tests.chaos.killer import HOW, VICTIMS, Killer
 from tests.chaos.link_tokens import LinkTokens
-from tests.chaos.pour import ASIDE, PATIENCE_S, SECRET, UPDATES, Pour, Told
+from tests.chaos.pour import ACCOUNTS, ASIDE, PATIENCE_S, SECRET, UPDATES, Pour, Told
 from tests.chaos.world import World, counted
 
 pytestmark = [
@@ -31,27 +31,31 @@ pytestmark = [
 SETTLE_LIMIT_S = 120
 SIZES = (60, 120, 900, 60, 1_300, 120)
 IN_THE_NEWS = 4  # how many banks at once
+HELD_S = 1  # how long a worker's run takes at least, between its reading and its end
 OUTAGE_SHARE = 0.05  # of all webhooks, in each outage of the broker
 
 
 class WebhookStorm:
     """One storm over one world, told by its seed: waves of webhooks, and somebody dies in each."""
 
-    def __init__(self, world: World, *, webhooks: int, victims: list[str], banks: int, outages: list[str]) -> None:
+    def __init__(
+        self, world: World, *, webhooks: int, victims: list[str], banks: int, outages: list[str], breath_s: float
+    ) -> None:
         self.seed = int(os.environ.get("CHAOS_SEED") or time.time_ns() % 1_000_000)
         print(f"CHAOS_SEED={self.seed}")  # pytest shows it where the test fails
         self.world, self.began = world, time.monotonic()
         self.rng = random.Random(self.seed)
-        self.victims, self.outages = victims, outages
+        self.victims, self.outages, self.breath_s = victims, outages, breath_s
         self.rng.shuffle(self.victims)
         self.in_outages = round(webhooks * OUTAGE_SHARE)
         self.webhooks = webhooks - self.in_outages * len(outages)
         self.killer = Killer(world, random.Random(self.seed + 1))
         self.pour = Pour(world, random.Random(self.seed + 2))
         self.link_tokens = LinkTokens(world)
-        self.banks = [self._link(number) for number in range(banks)]
+        self.banks = [self._link(number) for number in range(banks + len(outages))]
+        self.stormed, self.spared = self.banks[:banks], self.banks[banks:]  # one of the spared for each outage
         self.mover = source.Mover(world, self.banks, random.Random(self.seed + 3))
-        self.returns: dict[str, float] = {}  # how long after the broker's return all was done
+        self.returns: list[str] = []  # how long after the broker's return all was done
 
     def _link(self, number: int) -> source.Bank:
         size = SIZES[number % len(SIZES)]
@@ -65,27 +69,48 @@ class WebhookStorm:
             for number, victim in enumerate(self.victims):
                 self.wave(number)
                 self.strike(victim)
-            for outage in self.outages:
-                self.lose_broker(outage)
+            self.leave(self.stormed[-1])
+            for outage, bank in zip(self.outages, self.spared, strict=True):
+                self.lose_broker(outage, bank)
             self.settle()
         finally:
             self.pour.stop()
             self.link_tokens.stop()
 
     def wave(self, number: int) -> None:
-        """Changes at some banks, then their webhooks; and the last ones of those that leave the news with this wave."""
-        waves = len(self.victims)
-        leaves_with = [(place + 1) * waves // len(self.banks) - 1 for place in range(len(self.banks))]
-        in_the_news = [bank for bank, last in zip(self.banks, leaves_with, strict=True) if last >= number][:IN_THE_NEWS]
-        leaving = [bank for bank, last in zip(self.banks, leaves_with, strict=True) if last == number]
+        """Some banks leave the news; changes at others, and their webhooks."""
+        waves, count = len(self.victims), len(self.stormed)
+        leave_with = {bank.name: (place + 1) * waves // (count + 1) for place, bank in enumerate(self.stormed)}
+        leave_with[self.stormed[-1].name] = waves
+        for bank in self.stormed:
+            if leave_with[bank.name] == number:
+                self.leave(bank)
+        in_the_news = [bank for bank in self.stormed if leave_with[bank.name] > number][:IN_THE_NEWS]
         self._live(in_the_news)
-        for bank in leaving:
-            self.mover.alter(bank)
         share = self.webhooks * (number + 1) // waves - self.webhooks * number // waves
-        self.pour.offer(in_the_news, share, last=leaving)
+        self.pour.offer(in_the_news, share)
+
+    def leave(self, bank: source.Bank) -> None:
+        """Its last change and its last webhook come, where that can be had, when a worker has read it and is not done yet.
+
+        Nothing that comes later may hide that they were lost, so the run is left in peace for as long as it takes.
+        """
+        wait_until(lambda: self.pour.is_dry, self.breath_s)
+        slow = {"path": "/accounts/get", "item_id": bank.plaid_id, "kind": "latency", "seconds": HELD_S}
+        fault = self.world.simulator.control("POST", "faults", slow)["id"]
+        self.pour.tell(bank, ACCOUNTS)  # once that is processed, accounts are read after the transactions
+        is_read = wait_until(lambda: self._is_hit(fault), self.breath_s)
+        self.killer.hits["last news in the middle of a run"] += is_read
+        self.mover.alter(bank)
+        self.pour.tell(bank, UPDATES)
+        time.sleep(HELD_S if is_read else 0)
+
+    def _is_hit(self, fault: int) -> bool:
+        listed = self.world.simulator.control("GET", "faults")["faults"]
+        return any(one["id"] == fault and one["hits"] for one in listed)
 
     def _live(self, banks: list[source.Bank]) -> None:
-        for bank in banks:
+        for place, bank in enumerate(banks):
             if self.rng.random() < 0.05:
                 self.mover.burst(bank, is_announced=False)
             self.mover.alter(bank)
@@ -93,7 +118,7 @@ class WebhookStorm:
                 self.mover.trouble(bank)
             if self.rng.random() < 0.3:
                 self.mover.annotate(bank)
-            if self.rng.random() < 0.3:
+            if self.rng.random() < 0.3 and place > 1:  # what comes late must not come after the last
                 self._let_the_source_tell(bank)
         self.mover.collect()
 
@@ -114,7 +139,7 @@ class WebhookStorm:
             self.killer.kill(victim, how)
 
     # --- the broker ---
-    def lose_broker(self, name: str) -> None:
+    def lose_broker(self, name: str, bank: source.Bank) -> None:
         """While everybody else is well: each webhook is answered at once, and all is done after the return."""
         self.calm_down()
         away: dict[str, AbstractContextManager] = {
@@ -123,26 +148,26 @@ class WebhookStorm:
             "wiped": self.killer.broker_wiped(),
         }
         with away[name]:
-            self._pour_through(f"broker {name}", self.in_outages)
+            self._pour_through(bank, f"broker {name}", self.in_outages)
             if name == "kept down":
-                self._lose_web_too()
+                self._lose_web_too(bank)
             self.pour.moment = "storm"
         back_at = time.monotonic()
         assert wait_until(lambda: proofs.is_settled(self.world), SETTLE_LIMIT_S, 0.2), proofs.unsettled(self.world)
-        self.returns[name] = time.monotonic() - back_at
+        self.returns.append(f"{name}: all done {time.monotonic() - back_at:.1f} s after")
 
-    def _lose_web_too(self) -> None:
+    def _lose_web_too(self, bank: source.Bank) -> None:
         """While the supervisor tries in vain to start the broker."""
         tried = self.killer.kills["valkey"]
         assert wait_until(lambda: self.killer.kills["valkey"] > tried, 60)
         self.killer.kill("web")
-        self._pour_through("web killed as well", self.in_outages // 4)
+        self._pour_through(bank, "web killed as well", self.in_outages // 4)
 
-    def _pour_through(self, moment: str, count: int) -> None:
+    def _pour_through(self, bank: source.Bank, moment: str, count: int) -> None:
         self.pour.moment = moment
-        for bank in self.banks:
-            self.mover.alter(bank)
-        self.pour.offer(self.banks, count, last=self.banks)
+        self.pour.offer([bank], count)
+        self.mover.alter(bank)
+        self.pour.tell(bank, UPDATES)
         assert wait_until(lambda: self.pour.is_dry, 60, 0.05), f"not all webhooks are answered: {moment}"
 
     def calm_down(self) -> None:
@@ -184,7 +209,7 @@ class WebhookStorm:
             "outbox": f"{told} events; link tokens given once: {len(self.link_tokens.given)}",
             **{moment: _spread([one.took_s for one in told]) for moment, told in self._by_moment().items()},
             "to claim": _spread(_waits_until_claim(self.world)),
-            "returns": ", ".join(f"{name}: all done {seconds:.1f} s after" for name, seconds in self.returns.items()),
+            "returns": ", ".join(self.returns),
         }
         return "\n".join(f"{name:<10} {text}" for name, text in lines.items())
 
@@ -307,7 +332,9 @@ def assert_all_is_well(storm: WebhookStorm) -> None:
 
 
 def test_webhooks_accepted_among_kills_are_all_acted_upon(world, record_property):
-    storm = WebhookStorm(world, webhooks=400, victims=list(VICTIMS), banks=5, outages=["kept down", "stopped", "wiped"])
+    storm = WebhookStorm(
+        world, webhooks=400, victims=list(VICTIMS), banks=5, outages=["kept down", "stopped", "wiped"], breath_s=2.5
+    )
     storm.rage()
     record_property("summary", storm.summary())
     print(storm.summary())
@@ -318,10 +345,11 @@ def test_webhooks_accepted_among_kills_are_all_acted_upon(world, record_property
 def test_five_thousand_webhooks_accepted_among_kills_are_all_acted_upon(world, record_property):
     victims = [*VICTIMS * 8, *["valkey"] * 14]
     outages = ["kept down", "stopped", "wiped", "kept down"]
-    storm = WebhookStorm(world, webhooks=5_000, victims=victims, banks=24, outages=outages)
+    storm = WebhookStorm(world, webhooks=5_000, victims=victims, banks=24, outages=outages, breath_s=10)
     storm.rage()
     record_property("summary", storm.summary())
     print(storm.summary())
     assert_all_is_well(storm)
     assert storm.killer.kills["valkey"] >= 20
+    assert storm.killer.hits["last news in the middle of a run"] >= 5
     assert storm.pour.counts.total() >= 5_000

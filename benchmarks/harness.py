@@ -13,7 +13,8 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ os.environ |= {
     "CAUSEWAY_ENV": "test",
     "CAUSEWAY_HOME": str(HOME),
     "DEMO": "0",
-    "LOG_LEVEL": "WARNING",
+    "LOG_LEVEL": "ERROR",
     "SECRET_KEY": "a-fixed-key-for-benchmarks-only-a-fixed-key-for-benchmarks",
     "ENCRYPTION_KEYS": "bench1:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=",
     "PLAID_CLIENT_ID": "benchmark-client-id",
@@ -127,6 +128,26 @@ def peak_rss_mb() -> float:
     """The most memory this process has ever held."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 1024 if platform.system() == "Linux" else peak / 1024 / 1024
+
+
+@contextlib.contextmanager
+def rss_growth() -> Iterator[Callable[[], float]]:
+    """How many MB this process grows to in the block, over what it has at the beginning; looked at ten times a second."""
+    import psutil
+
+    process, stop = psutil.Process(), threading.Event()
+    before = most = process.memory_info().rss
+
+    def look() -> None:
+        nonlocal most
+        while not stop.wait(0.1):
+            most = max(most, process.memory_info().rss)
+
+    watcher = threading.Thread(target=look, daemon=True)
+    watcher.start()
+    yield lambda: (most - before) / 2**20
+    stop.set()
+    watcher.join()
 
 
 def median(values: list[float]) -> float:

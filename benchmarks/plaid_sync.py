@@ -59,13 +59,13 @@ def main() -> None:
             "rss_mb": round(harness.peak_rss_mb(), 1),
         }
         if options.long:
-            before = harness.peak_rss_mb()
-            rate = bench.engine(options.long)
+            with harness.rss_growth() as growth:
+                rate = bench.engine(options.long)
             figures |= {
                 "long_rows": options.long,
                 "long_engine_rows_s": round(rate),
                 "rate_1m_to_100k": round(rate / harness.median(engines), 3),
-                "rss_growth_mb": round(harness.peak_rss_mb() - before, 1),
+                "rss_growth_mb": round(growth(), 1),
             }
         harness.result(benchmark="plaid_sync", **figures)
 

@@ -286,7 +286,8 @@ class _Sync:
         return ledger
 
     def _merge_page(self, raw: bytes, poisoned: list[Poisoned]) -> Ledger:
-        ledger = merge.merge_page(self.held, self.position.run_id, raw=raw)
+        with merge.looking_up_each():
+            ledger = merge.merge_page(self.held, self.position.run_id, raw=raw)
         ledger.add(records_set_aside(self.held, self.position.run_id, poisoned))
         return ledger
 
@@ -296,8 +297,9 @@ class _Sync:
             raise TemporaryError(
                 code="not_ready", operator_detail="the stage lost pages, most likely in a database crash"
             )
-        for number in range(1, self.position.page_count + 1):
-            ledger.add(merge.merge_staged(self.held, self.position.run_id, page=number))
+        with merge.looking_up_each():
+            for number in range(1, self.position.page_count + 1):
+                ledger.add(merge.merge_staged(self.held, self.position.run_id, page=number))
         ledger.add(records_set_aside(self.held, self.position.run_id, staging.poisoned(self.position.run_id)))
         if self.is_replay and final.is_history_complete:
             absent = merge.tombstone_absent(self.held, self.position.run_id)

@@ -80,6 +80,10 @@ METHODS: dict[str, tuple[str, Callable[[PlaidClient, Any, Any], Any]]] = {
     ),
     "item_get": ("/item/get", lambda client, item, wire: client.item_get(item.token)),
     "item_remove": ("/item/remove", lambda client, item, wire: client.item_remove(item.token)),
+    "access_token_invalidate": (
+        "/item/access_token/invalidate",
+        lambda client, item, wire: client.access_token_invalidate(item.token),
+    ),
     "accounts_get": ("/accounts/get", lambda client, item, wire: client.accounts_get(item.token)),
     "institution_get": ("/institutions/get_by_id", lambda client, item, wire: client.institution_get("ins_109508")),
     "webhook_verification_key": (

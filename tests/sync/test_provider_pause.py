@@ -103,11 +103,11 @@ def test_a_refresh_says_whose_turn_it_is(banks, alice):
 def test_work_goes_on_by_itself_once_the_keys_are_right(banks, process):
     process("worker", BACKOFF_BASE_S="0.5", HOUSEKEEPING_S="1")
     process("beat", HOUSEKEEPING_S="1")
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while not ProviderPause.objects.exists() and time.monotonic() < deadline:
         time.sleep(0.2)
     banks[0].simulator.control("DELETE", "faults")
-    while any(bank.item.is_dirty for bank in banks) and time.monotonic() < deadline + 30:
+    while any(bank.item.is_dirty for bank in banks) and time.monotonic() < deadline + 60:
         time.sleep(0.2)
     for bank in banks:
         bank.assert_equal_to_source()

@@ -3,6 +3,7 @@
 import time
 
 import pytest
+from django.db import connection
 
 from sync.engine import Outcome
 
@@ -45,3 +46,19 @@ def test_a_replay_takes_no_longer_where_the_statistics_are_old(link, owner_conne
     assert seconds(bank) < 2 * growing_s
     assert bank.transaction(gone).raw_json["absent_from_replay"]
     assert (bank.run.page_count, bank.run.records_removed) == (21, 1)
+
+
+@pytest.mark.usefixtures("_nobody_looks")
+def test_a_first_history_reads_no_table_whole_where_the_statistics_are_those_of_an_empty_one(link, owner_connection):
+    """A million rows took hours: each page was compared with all that had arrived before it."""
+    bank = link(transactions=5000)
+    owner_connection.execute("ANALYZE")
+    read = "SELECT seq_tup_read FROM pg_stat_user_tables WHERE relname = 'sync_transaction'"
+    (before,) = owner_connection.execute(read).fetchone()
+    assert bank.sync() == Outcome.SYNCED
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_stat_force_next_flush()")
+        cursor.execute(read)
+        (after,) = cursor.fetchone()
+    assert bank.run.page_count == 10
+    assert after - before < 5000

@@ -21,7 +21,7 @@ from tests.factories import Person
 UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 TAG = re.compile(r"ws\d+-")
 CLIENTS_A_HOUSE = 5
-NAMES_NO_ROW = {"settings/webhooks"}  # what these answer is about the workspace as a whole
+NAMES_NO_ROW = {"settings/webhooks", "integrations/health"}  # what these answer is about the workspace as a whole
 RAW = ("raw/everything", "raw/stream")  # of load_urls
 # Writes that may be repeated for ever, and their bodies. Any other method than GET is left to the tests of its endpoint.
 WRITES = {

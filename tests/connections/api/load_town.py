@@ -12,7 +12,7 @@ from connections.audit import Action
 from connections.ids import uuid7
 from connections.models import Connection, Membership, Role, User, Workspace
 from connections.services.audit import security_event_record
-from sync.models import SyncFailure, SyncRun, Transaction
+from sync.models import Subscription, SyncFailure, SyncRun, Transaction
 from tests.connections.api.scene import make_account, make_bank, make_shop
 from tests.factories import Person, person
 from webhooks.models import WebhookEvent
@@ -82,6 +82,10 @@ class Town:
                 for n in range(TRANSACTIONS)
             ]  # fmt: skip
             Transaction.objects.bulk_create(rows)
+            Subscription.objects.create(
+                **mine, account=account, external_id=f"{house.tag}stream", direction="outflow", frequency="MONTHLY",
+                description=f"{house.tag}rent", source_status="MATURE", is_active=True, raw_json={},
+            )  # fmt: skip
         if is_owners:
             house.ids["sync_id"] += [str(run.pk) for run in runs]
             if connection.provider == "plaid":

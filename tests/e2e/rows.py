@@ -329,7 +329,7 @@ def everything(workspace: Workspace, owner: User, *, connections: int = 5, each:
         rotation.save()
     webhook(None, status="received")
     refusal()
-    ProviderPause.objects.get_or_create(provider="plaid", environment="production", code="provider_misconfigured")
+    ProviderPause.objects.get_or_create(provider="plaid", environment="sandbox", code="provider_misconfigured")
     return made
 
 

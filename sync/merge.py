@@ -86,7 +86,10 @@ upserted AS (
            false, coalesce(p.note, ''), coalesce(p.user_category, ''), now(), now()
     FROM judged j
     -- What a user attached to the pending row moves along to the row that replaces it.
-    LEFT JOIN sync_transaction p ON p.connection_id = %(connection)s AND p.external_id = record->>'pending_transaction_id'
+    LEFT JOIN LATERAL (
+        SELECT note, user_category FROM sync_transaction
+        WHERE connection_id = %(connection)s AND external_id = record->>'pending_transaction_id' OFFSET 0
+    ) p ON true
     WHERE NOT is_removal AND reason IS NULL AND NOT is_unwanted
     ON CONFLICT (connection_id, external_id) DO UPDATE SET
         {", ".join(f"{column} = excluded.{column}" for column in _COLUMNS)},
@@ -97,14 +100,17 @@ upserted AS (
     RETURNING (xmax = 0) AS is_new
 ),
 known AS (
-    SELECT t.id, t.external_id, t.archived FROM judged j
-    JOIN sync_transaction t ON t.connection_id = %(connection)s AND t.external_id = j.external_id
+    SELECT t.id, j.external_id, t.archived FROM judged j
+    CROSS JOIN LATERAL (
+        SELECT id, archived FROM sync_transaction
+        WHERE connection_id = %(connection)s AND external_id = j.external_id OFFSET 0
+    ) t
     WHERE j.is_removal AND j.reason IS NULL
 ),
 tombstoned AS (
     UPDATE sync_transaction t
     SET archived = true, archived_at = now(), updated_at = now(), raw_json = raw_json || '{{{{"source_removed": true}}}}'
-    FROM known k WHERE t.id = k.id AND NOT k.archived
+    WHERE t.id = ANY(ARRAY(SELECT id FROM known WHERE NOT archived))
     RETURNING 1
 ),
 withdrawn AS (  -- set aside before, and gone at the source: nothing is left that anybody could mend
@@ -205,8 +211,9 @@ def _execute(statement: str, held: Claim, run_id: UUID, **parameters) -> Ledger:
 def looking_up_each() -> Iterator[None]:
     """Pages merged in this block look each of their records up by an index, whatever the statistics say. Inside a transaction.
 
-    A table that grew since it was last looked at is taken for a small one, and read whole for every page: a first
-    history of a million rows then takes hours.
+    A table that grew since it was last looked at is taken for a small or an empty one, and read whole for every page, or
+    for every record: a first history of a million rows then takes hours. (The OFFSET 0 in the statement is for the same:
+    a look-up that is no join uses all of its index's columns.)
     """
     with connection.cursor() as cursor:
         cursor.execute(

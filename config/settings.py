@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import tomllib
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -14,6 +15,8 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 env = Environment(base_dir=BASE_DIR)
 # Read by config.checks, which lists them all at once.
 CONFIGURATION_PROBLEMS = env.problems
+
+VERSION = tomllib.loads((BASE_DIR / "pyproject.toml").read_text())["project"]["version"]
 
 # --- where this installation lives -----------------------------------------------------------------------------------
 CAUSEWAY_HOME = Path(env.text("CAUSEWAY_HOME", str(BASE_DIR / ".causeway"))).absolute()

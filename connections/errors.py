@@ -238,6 +238,29 @@ CATALOGUE: dict[str, Entry] = {
         _PROVIDER,
         True,
     ),
+    "host_not_found": Entry(
+        502,
+        "Host not found",
+        "The host has no address: its name is misspelt, has expired, or its name servers do not answer. Nothing was lost.",
+        "Check the address for typing errors. If it is right, try again in a minute.",
+        _USER,
+        True,
+    ),
+    "tls_failed": Entry(
+        502,
+        "No secure connection",
+        "The host offers no connection that can be trusted: its certificate is not valid for it. Nothing was sent.",
+        "Have the host's certificate renewed or corrected, with all intermediate certificates.",
+        _USER,
+        True,
+    ),
+    "address_not_allowed": Entry(
+        400,
+        "Address not allowed",
+        "This address is not one that this installation connects to.",
+        "Use the public address of your server. For one in a private network, an operator has to set ALLOW_PRIVATE_NETWORKS.",
+        _USER,
+    ),
     "provider_rate_limited": Entry(
         503,
         "Provider is limiting us",
@@ -477,6 +500,10 @@ class TemporaryError(ProviderError):
     """Back off with jitter and try again."""
 
     default_code = "provider_unavailable"
+
+
+class NotSent(TemporaryError):
+    """The request did not leave: whatever it was, it may be repeated."""
 
 
 class RateLimited(TemporaryError):

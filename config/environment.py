@@ -12,7 +12,7 @@ import os
 import secrets
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import environ
@@ -93,6 +93,21 @@ class Environment:
             return value.rstrip("/")
 
         return self._parsed(name, default, parse, f"a URL that starts with {' or '.join(s + '://' for s in schemes)}")
+
+    def mail(self, name: str) -> dict[str, Any]:
+        """Django's EMAIL_… settings from one URL; empty without one."""
+
+        def parse(value: str) -> dict[str, Any]:
+            parts = urlsplit(value)
+            _ = parts.port
+            if parts.scheme not in ("smtp", "smtp+tls", "smtp+ssl") or not parts.hostname:
+                raise ValueError
+            found = environ.Env.email_url_config(value)
+            port = parts.port or {"smtp": 25, "smtp+tls": 587, "smtp+ssl": 465}[parts.scheme]
+            named = {name: found[name] or "" for name in found if name not in ("EMAIL_FILE_PATH", "OPTIONS")}
+            return named | {"EMAIL_PORT": port}
+
+        return self._parsed(name, {}, parse, "smtp://, smtp+tls:// or smtp+ssl://user:password@host:port")
 
     def networks(self, name: str) -> list[Network]:
         """Networks a user-given host may lie in; `true` means private and loopback."""

@@ -278,6 +278,13 @@ METRICS_TOKEN = env.text("METRICS_TOKEN")
 DIAGNOSTICS_BUCKET = env.text("DIAGNOSTICS_BUCKET")
 ALERT_URLS = env.text("ALERT_URLS").replace(",", " ").split()  # where operators are told; checked in diagnostics.checks
 ALERT_BACKOFF_S = env.seconds("ALERT_BACKOFF_S", 15)  # the first wait after a channel did not take an alert
+# Mail to the owners of connections; without EMAIL_URL there is none.
+globals().update(env.mail("EMAIL_URL"))
+EMAIL_IS_SET = bool(env.text("EMAIL_URL"))
+EMAIL_TIMEOUT = 10  # of one answer; a message has to be through before another notifier tries it
+DEFAULT_FROM_EMAIL = SERVER_EMAIL = env.text("EMAIL_FROM")
+if EMAIL_IS_SET and "@" not in DEFAULT_FROM_EMAIL:
+    CONFIGURATION_PROBLEMS.append("EMAIL_FROM is not an address: with EMAIL_URL it is whom mails are from.")
 STAFF_OTP = env.choice("STAFF_OTP", "optional" if DEMO else "required", ("required", "optional"))
 ALLOW_PRIVATE_NETWORKS = env.networks("ALLOW_PRIVATE_NETWORKS")
 SIMULATOR_DATABASE_URL = env.url("SIMULATOR_DATABASE_URL", "", schemes=("postgres", "postgresql"))
@@ -328,7 +335,14 @@ from config.logs import configuration, keep_secret
 
 LOGGING = configuration(level=LOG_LEVEL, form=LOG_FORMAT)
 _secrets = (SECRET_KEY, JOBS_SECRET, PLAID_SECRET, PLAID_WEBHOOK_SECRET, QUICKBOOKS_CLIENT_SECRET, METRICS_TOKEN)
-_urls = (DATABASE_URL, env.text("DATABASE_OWNER_URL"), REDIS_URL, SIMULATOR_DATABASE_URL, *ALERT_URLS)
+_urls = (
+    DATABASE_URL,
+    env.text("DATABASE_OWNER_URL"),
+    REDIS_URL,
+    SIMULATOR_DATABASE_URL,
+    env.text("EMAIL_URL"),
+    *ALERT_URLS,
+)
 _keys = [pair.partition(":")[2].strip() for pair in env.text("ENCRYPTION_KEYS").split(",")]
 keep_secret(
     [*_secrets, QUICKBOOKS_WEBHOOK_VERIFIER, *DEMO_SECRETS.values(), *_keys]

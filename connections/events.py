@@ -34,6 +34,7 @@ class EventType(StrEnum):
     ITEM_REMOVED = "ItemRemoved"
     REMOVAL_FAILED = "RemovalFailed"
     REAUTH_DUE = "ReauthDue"
+    REAUTH_DUE_ENDED = "ReauthDueEnded"
     REAUTH_REQUIRED = "ReauthRequired"
     SYNC_SUCCEEDED = "SyncSucceeded"
     SYNC_FAILED = "SyncFailed"

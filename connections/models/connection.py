@@ -90,6 +90,9 @@ class Connection(TenantModel):
             models.Index(
                 fields=["reauth_due_at"], condition=Q(reauth_due_at__isnull=False), name="connection_reauth_due"
             ),
+            models.Index(
+                fields=["reauth_noticed_on"], condition=Q(reauth_noticed_on__isnull=False), name="connection_noticed"
+            ),
             models.Index(fields=["updated_at"], condition=Q(status="disconnecting"), name="connection_disconnecting"),
         ]
 

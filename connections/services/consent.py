@@ -1,4 +1,7 @@
-"""Consents that end: noticed 14, 7 and 1 days ahead, each once, as events for whoever tells the owner."""
+"""Consents that end: noticed 14, 7 and 1 days ahead, each once, as events for whoever tells the owner.
+
+Once the day that was told is not the day any more, an event says that too.
+"""
 
 from typing import Any
 
@@ -29,16 +32,38 @@ _NOTICE = """
     FROM due WHERE c.id = due.id RETURNING c.id, c.reauth_due_at, due.days
 """
 
+# Renewed, withdrawn or disconnected; or the day has passed and syncs still go through, so it was renewed silently.
+_ENDED = """
+    WITH ended AS (
+        SELECT id FROM connections_connection
+        WHERE reauth_noticed_on IS NOT NULL AND (
+            reauth_due_at IS NULL OR status = ANY(%(closed)s)
+            OR reauth_due_at > now() + %(longest)s * interval '1 day'
+            OR reauth_due_at < now() - interval '2 days' AND last_sync_at > reauth_due_at + interval '2 days'
+        ) ORDER BY id LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED
+    )
+    UPDATE connections_connection c SET reauth_noticed_on = NULL, reauth_noticed_days = NULL
+    FROM ended WHERE c.id = ended.id RETURNING c.id
+"""
+
 
 @transaction.atomic
 def notices_record(*, limit: int = 500) -> int:
-    """Write the notices that are due. Returns how many. An idle call is one query."""
+    """Write the notices that are due, and the end of those that hold no longer. Returns how many notices.
+
+    An idle call is two queries.
+    """
     values: dict[str, Any] = {
         "days": list(NOTICE_DAYS),
         "longest": max(NOTICE_DAYS),
         "closed": [status.value for status in CLOSED],
         "limit": limit,
     }
+    with database.cursor() as cursor:
+        cursor.execute(_ENDED, values)
+        ended = [connection_id for (connection_id,) in cursor.fetchall()]
+    for connection_id in ended:
+        event_record(EventType.REAUTH_DUE_ENDED, connection_id=connection_id)
     with database.cursor() as cursor:
         cursor.execute(_NOTICE, values)
         noticed = cursor.fetchall()

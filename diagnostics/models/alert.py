@@ -11,7 +11,8 @@ from connections.models import Connection, Workspace
 class Alert(models.Model):
     """Something that a person has to look at. The same trouble, told again, is counted here and not opened twice.
 
-    subject: "connection:<id>", or what of the installation it is about. cause: a code of the errors' catalogue.
+    subject: "connection:<id>", or what of the installation it is about. cause: a code of the errors' catalogue, or what is
+    to come.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)

@@ -11,7 +11,8 @@ from django.utils import timezone
 from config import correlation
 from connections.services.lifecycle import backoff_s
 from diagnostics.models import Alert, AlertDelivery
-from diagnostics.services.channels import ChannelRefused, channels
+from diagnostics.services import owner_mail
+from diagnostics.services.channels import ChannelRefused, NobodyToTell, channels
 
 log = structlog.get_logger(__name__)
 
@@ -58,30 +59,41 @@ def _has_earlier(delivery: AlertDelivery) -> bool:
 
 def _send(delivery: AlertDelivery) -> bool:
     """One claimed message. No transaction is open while it is sent."""
-    mine, alert = _DUE.filter(pk=delivery.pk, attempts=delivery.attempts), delivery.alert
-    is_recovery = delivery.kind == AlertDelivery.Kind.RECOVERED
+    mine = _DUE.filter(pk=delivery.pk, attempts=delivery.attempts)
+    try:
+        _tell(delivery)
+    except NobodyToTell as error:
+        mine.update(given_up_at=timezone.now(), last_error=str(error))
+        return False
+    except ChannelRefused as error:
+        told = {"alert": str(delivery.alert_id), "channel": delivery.channel_name, "attempts": delivery.attempts}
+        log.warning("alert_not_delivered", **told)
+        wait_s = backoff_s(delivery.attempts, base_s=settings.ALERT_BACKOFF_S)
+        next_attempt_at = timezone.now() + timedelta(seconds=wait_s)
+        given_up_at = timezone.now() if delivery.attempts >= ATTEMPTS else None
+        mine.update(last_error=str(error), next_attempt_at=next_attempt_at, given_up_at=given_up_at)
+        if isinstance(error, owner_mail.MailServerAway):  # the other mails wait with it: operators are told meanwhile
+            others = _DUE.filter(channel=delivery.channel, next_attempt_at__lt=next_attempt_at)
+            others.update(next_attempt_at=next_attempt_at)
+        return False
+    log.info("alert_delivered", alert=str(delivery.alert_id), kind=delivery.kind, channel=delivery.channel_name)
+    return bool(mine.update(sent_at=timezone.now(), last_error=""))
+
+
+def _tell(delivery: AlertDelivery) -> None:
+    """Raises ChannelRefused, NobodyToTell."""
+    alert, is_recovery = delivery.alert, delivery.kind == AlertDelivery.Kind.RECOVERED
+    if delivery.channel == owner_mail.CHANNEL:
+        owner_mail.send(delivery)
+        return
     channel = channels().get(delivery.channel)
     if channel is None:
-        mine.update(given_up_at=timezone.now(), last_error="The channel is no longer in ALERT_URLS.")
-        return False
-    try:
-        channel.send(
-            title=f"Recovered: {alert.title}" if is_recovery else alert.title,
-            text=_over(alert) if is_recovery else alert.text,
-            is_recovery=is_recovery,
-        )
-    except ChannelRefused as error:
-        log.warning("alert_not_delivered", alert=str(alert.pk), channel=channel.name, attempts=delivery.attempts)
-        wait_s = backoff_s(delivery.attempts, base_s=settings.ALERT_BACKOFF_S)
-        is_over = delivery.attempts >= ATTEMPTS
-        mine.update(
-            last_error=str(error),
-            next_attempt_at=timezone.now() + timedelta(seconds=wait_s),
-            given_up_at=timezone.now() if is_over else None,
-        )
-        return False
-    log.info("alert_delivered", alert=str(alert.pk), kind=delivery.kind, channel=channel.name)
-    return bool(mine.update(sent_at=timezone.now(), last_error=""))
+        raise NobodyToTell("The channel is no longer in ALERT_URLS.")
+    channel.send(
+        title=f"Recovered: {alert.title}" if is_recovery else alert.title,
+        text=_over(alert) if is_recovery else alert.text,
+        is_recovery=is_recovery,
+    )
 
 
 def _over(alert: Alert) -> str:

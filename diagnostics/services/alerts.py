@@ -1,6 +1,7 @@
 """Alerts: opened and closed by what happens, one a subject and cause until it recovers.
 
-A handler of domain events: it runs in a transaction of its own and writes rows. `alert_delivery` tells the channels.
+A handler of domain events: it runs in a transaction of its own and writes rows. `alert_delivery` tells the channels,
+and the connection's owner where only the owner can mend it.
 """
 
 from django.conf import settings
@@ -9,11 +10,13 @@ from django.db.models import F
 from django.urls import reverse
 from django.utils import timezone
 
-from connections.errors import CATALOGUE
+from connections.errors import CATALOGUE, FixedBy
 from connections.events import EventType
 from connections.models import Connection, DomainEvent
 from connections.models.connection import Status
+from connections.services.consent import NOTICE_DAYS
 from diagnostics.models import Alert, AlertDelivery
+from diagnostics.services import owner_mail
 from diagnostics.services.channels import channels
 
 OPENING = (
@@ -32,14 +35,18 @@ CLOSING = (
     EventType.TOKEN_ROTATED,
 )
 
+CONSENT_ENDS = tuple(f"consent_ends_{days}" for days in NOTICE_DAYS)  # causes: one a notice
+
 
 def alert_on_event(event: DomainEvent) -> None:
     """The events of a connection come in their order, so what is open here is what is wrong there."""
     if event.type == EventType.TOKEN_ROTATED:
-        alerts_close(subject=subject_of(event), cause="rotation_unknown")
+        alerts_close(subject=subject_of(event), causes=("rotation_unknown",))
     elif event.type in CLOSING:
         if event.type != EventType.SYNC_SUCCEEDED or event.payload.get("recovered"):
-            alerts_close(subject=subject_of(event))
+            # Work that goes on now says nothing of a consent that ends later.
+            is_gone = event.type == EventType.CONNECTION_DISCONNECTED
+            alerts_close(subject=subject_of(event), keeping=() if is_gone else CONSENT_ENDS)
     elif event.type == EventType.PROVIDER_PAUSED:
         _open_for_provider(event)
     elif event.type == EventType.REMOVAL_FAILED:
@@ -64,15 +71,19 @@ def _open_for_connection(event: DomainEvent, *, cause: str = "") -> None:
     connection = Connection.objects.select_related("workspace").get(events=event)
     cause = cause or event.payload.get("code") or "internal_error"
     known = CATALOGUE.get(cause, CATALOGUE["internal_error"])
-    page = f"{settings.PUBLIC_URL}{reverse('admin:connections_connection_change', args=[connection.pk])}"
     alert_open(
         subject=subject_of(event),
         cause=cause,
         title=f"{connection.name} ({connection.workspace.name}): {known.title}",
-        text=f"{known.detail} {known.remediation}\n{page}",
+        text=f"{known.detail} {known.remediation}\n{console_page(connection)}",
         correlation_id=event.correlation_id,
         connection=connection,
+        is_for_owner=event.type == EventType.REAUTH_REQUIRED or known.fixed_by == FixedBy.USER,
     )
+
+
+def console_page(connection: Connection) -> str:
+    return f"{settings.PUBLIC_URL}{reverse('admin:connections_connection_change', args=[connection.pk])}"
 
 
 def _open_for_provider(event: DomainEvent) -> None:
@@ -90,11 +101,18 @@ def _open_for_provider(event: DomainEvent) -> None:
 
 @transaction.atomic
 def alert_open(
-    *, subject: str, cause: str, title: str, text: str, correlation_id: str = "", connection: Connection | None = None
+    *,
+    subject: str,
+    cause: str,
+    title: str,
+    text: str,
+    correlation_id: str = "",
+    connection: Connection | None = None,
+    is_for_owner: bool = False,
 ) -> Alert:
     """The open alert of this subject and cause, made where there is none; then every channel has a message to come.
 
-    Told again, it is only counted.
+    Told again, it is only counted. is_for_owner: the connection's owner has a mail to come as well.
     """
     alert, is_new = Alert.objects.get_or_create(
         subject=subject,
@@ -110,19 +128,34 @@ def alert_open(
     )
     if is_new:
         _announce([alert], AlertDelivery.Kind.OPENED)
+        if is_for_owner and connection:
+            owner_mail.announce(alert)
     else:
         Alert.objects.filter(pk=alert.pk).update(occurrences=F("occurrences") + 1, last_seen_at=timezone.now())
     return alert
 
 
 @transaction.atomic
-def alerts_close(*, subject: str, cause: str | None = None) -> int:
-    """What was open about it is over, and the channels that were told will hear that too. Returns how many."""
+def alerts_close(*, subject: str, causes: tuple[str, ...] = (), keeping: tuple[str, ...] = ()) -> int:
+    """What was open about it is over, and the channels that were told will hear that too. Returns how many.
+
+    causes: only these; none for all. keeping: none of these.
+    """
     still = Alert.objects.select_for_update(no_key=True).filter(subject=subject, recovered_at=None)
-    found = list(still.filter(cause=cause) if cause else still)
+    found = list((still.filter(cause__in=causes) if causes else still).exclude(cause__in=keeping))
     Alert.objects.filter(pk__in=[alert.pk for alert in found]).update(recovered_at=timezone.now())
     _announce(found, AlertDelivery.Kind.RECOVERED)
     return len(found)
+
+
+@transaction.atomic
+def alerts_supersede(*, subject: str, causes: tuple[str, ...]) -> None:
+    """Other news takes the place of these: they are closed without a word, and what has not left yet stays here."""
+    still = Alert.objects.select_for_update(no_key=True).filter(subject=subject, cause__in=causes, recovered_at=None)
+    pks, now = [alert.pk for alert in still], timezone.now()
+    Alert.objects.filter(pk__in=pks).update(recovered_at=now)
+    waiting = AlertDelivery.objects.filter(alert__in=pks, sent_at=None, given_up_at=None)
+    waiting.update(given_up_at=now, last_error="Newer news took its place.")
 
 
 def _announce(alerts: list[Alert], kind: AlertDelivery.Kind) -> None:

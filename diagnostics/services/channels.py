@@ -72,6 +72,10 @@ class ChannelRefused(Exception):
     """The channel did not take the message; the text says why, without secrets."""
 
 
+class NobodyToTell(Exception):
+    """This message has nowhere to go any more; the text says why, without secrets."""
+
+
 @dataclass(frozen=True, slots=True)
 class Channel:
     fingerprint: str

@@ -39,6 +39,8 @@ def test_an_empty_value_counts_as_unset(env, monkeypatch):
         (lambda env: env.url("SOME", ""), "ftp://host"),
         (lambda env: env.url("SOME", ""), "http://host:port"),
         (lambda env: env.networks("SOME"), "10.0.0.0/99"),
+        (lambda env: env.mail("SOME"), "filemail:///tmp/mails"),
+        (lambda env: env.mail("SOME"), "smtp+tls://user:s3cret@host:port"),
         (lambda env: env.keyring("SOME"), "no-colon"),
         (lambda env: env.keyring("SOME"), f"a:{KEY},a:{KEY}"),
         (lambda env: env.keyring("SOME"), "a:c2hvcnQ="),
@@ -59,6 +61,7 @@ def test_wellformed_values_are_typed(env, monkeypatch):
         "F": "off",
         "U": "https://x.example/",
         "W": "true",
+        "M": "smtp+tls://me%40x.example:p%2Fw@smtp.x.example",
         "K": f"b2:{KEY},a1:{KEY}",
     }.items():
         monkeypatch.setenv(name, value)
@@ -67,6 +70,9 @@ def test_wellformed_values_are_typed(env, monkeypatch):
     assert ipaddress.ip_network("127.0.0.0/8") in env.networks("W")
     assert ipaddress.ip_network("169.254.0.0/16") not in env.networks("W")
     assert list(env.keyring("K")) == ["b2", "a1"]
+    mail = env.mail("M")
+    assert (mail["EMAIL_HOST"], mail["EMAIL_PORT"], mail["EMAIL_USE_TLS"]) == ("smtp.x.example", 587, True)
+    assert (mail["EMAIL_HOST_USER"], mail["EMAIL_HOST_PASSWORD"]) == ("me@x.example", "p/w")
     assert env.required("MISSING", because="it is needed.") == ""
     assert env.problems == ["MISSING is not set: it is needed."]
 

@@ -53,7 +53,7 @@ def log_call(
 
 def log_bodies(*, provider: str, url: str, sent: bytes, received: bytes) -> None:
     """What was said, without secrets; only where somebody has asked for debug lines."""
-    if log.isEnabledFor(logging.DEBUG):
+    if (sent or received) and log.isEnabledFor(logging.DEBUG):
         log.debug(
             "provider_call_bodies",
             provider=provider,

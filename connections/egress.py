@@ -78,17 +78,13 @@ def checked_host(host: str) -> str:
     host = host.lower()
     if ":" in host:
         return str(_literal(host))
-    if not host.isascii():
-        try:
-            host = idna.encode(host, uts46=True).decode("ascii").lower()
-        except (idna.IDNAError, UnicodeError) as error:
-            raise refused("The host name is not a valid one.") from error
-    labels = host.split(".")
+    name = host if host.isascii() else _international(host)
+    labels = name.split(".")
     if _NUMBER.fullmatch(labels[-1]):
-        return str(_literal(host))
-    if len(host) > 253 or not all(_LABEL.fullmatch(label) for label in labels):
+        return str(_literal(host))  # as it was given: digits of other scripts are none in an address
+    if len(name) > 253 or not all(_LABEL.fullmatch(label) for label in labels):
         raise refused("The host name is not a valid one.")
-    return host
+    return name
 
 
 def checked_address(host: str, port: int, *, ports: Collection[int] = WEB_PORTS | POSTGRES_PORTS) -> str:
@@ -158,6 +154,14 @@ def _judge(host: str, text: str, port: int, ports: Collection[int]) -> None:
         raise refused(
             f"The port {port} is not one of {shown}.", operator_detail=f"{host} was to be reached at port {port}"
         )
+
+
+def _international(host: str) -> str:
+    """The name in ASCII, as browsers write it (IDNA 2008 after UTS 46's mapping)."""
+    try:
+        return idna.encode(host, uts46=True).decode("ascii").lower()
+    except (idna.IDNAError, UnicodeError) as error:
+        raise refused("The host name is not a valid one.") from error
 
 
 def _literal(host: str) -> Address:

@@ -13,10 +13,9 @@ import ssl
 import time
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
 from urllib.parse import quote, urlencode, urljoin, urlsplit
 
@@ -173,18 +172,13 @@ class Http:
 
     def _exchange(self, method: str, url: str, headers: Mapping[str, str], body: bytes, timeout_s: float) -> Answer:
         started = time.monotonic()
-        client = _client(os.getpid(), self.guard, self.verify)
-        sent = {
-            "User-Agent": f"Causeway/{settings.VERSION}",
-            "Accept-Encoding": "gzip",
-            "Accept": "application/json",
-            **headers,
-        }
+        sent = {"User-Agent": f"Causeway/{settings.VERSION}", "Accept-Encoding": "gzip", "Accept": "application/json"}
         if correlation_id := correlation.current():
             sent[correlation.HEADER] = correlation_id
         wait_s = min(CONNECT_TIMEOUT_S, timeout_s)
-        limits = httpx.Timeout(None, connect=wait_s, pool=wait_s)  # the rest is bounded by the deadline
-        with client.stream(method, url, headers=sent, content=body or None, timeout=limits) as response:
+        limits = {"connect": wait_s, "pool": wait_s}  # reads and writes are bounded by the deadline
+        request = httpx.Request(method, url, headers=sent | dict(headers), content=body, extensions={"timeout": limits})
+        with closing(_transport(os.getpid(), self.guard, self.verify).handle_request(request)) as response:
             received = Headers(response.headers.multi_items())
             raw = bodies.unpacked(response.iter_raw(), received.get("content-encoding", ""), at_most=self.max_bytes)
         return Answer(
@@ -235,21 +229,14 @@ class _Transport(httpx.HTTPTransport):
 
 
 @lru_cache(maxsize=16)
-def _client(_pid: int, is_guarded: bool, ca_pem: str) -> httpx.Client:
+def _transport(_pid: int, is_guarded: bool, ca_pem: str) -> _Transport:
     """One pool a process and kind: sockets must not cross a fork, nor a guarded host find an unguarded connection.
 
-    It keeps no cookies (one tenant's would reach another's shop), reads no proxy or password from the environment,
-    follows nothing and repeats nothing.
+    A transport, not a client: it keeps no cookies (one tenant's would reach another's shop), reads no proxy or password
+    from the environment, follows nothing and repeats nothing.
     """
-    context = (
-        ssl.create_default_context(cadata=ca_pem) if ca_pem else ssl.create_default_context(cafile=certifi.where())
-    )
-    return httpx.Client(
-        transport=_Transport(context, is_guarded=is_guarded),
-        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
-        follow_redirects=False,
-        trust_env=False,
-    )
+    context = ssl.create_default_context(cadata=ca_pem or None, cafile=None if ca_pem else certifi.where())
+    return _Transport(context, is_guarded=is_guarded)
 
 
 @contextmanager
@@ -287,6 +274,7 @@ def _translated(fault: Exception) -> CausewayError:
 
 
 _UNTRUSTED = {  # OpenSSL's X509_V_ERR_*
+    7: "Its certificate was not signed by whom it names.",
     9: "Its certificate is not valid yet.",
     10: "Its certificate has expired.",
     18: "Its certificate is signed by itself.",

@@ -14,18 +14,16 @@ from typing import Any
 
 import orjson
 import plaid
-import structlog
 import urllib3
 from django.conf import settings
 
 from config import correlation
 from connections import budgets
+from connections.calls import log_call
 from connections.errors import CausewayError, Misconfigured, RateLimited, TemporaryError
 from connections.providers.base import Json, SyncPage
 from connections.providers.plaid import records, transport
 from connections.providers.plaid.errors import PROVIDER, classify
-
-log = structlog.get_logger(__name__)
 
 CONNECT_TIMEOUT_S = 3.05
 CALL_TIMEOUT_S = 20  # a person may be waiting; only a page of history may take PLAID_TIMEOUT_S
@@ -61,6 +59,11 @@ def _decimals(raw: bytes) -> Any:
             return text
 
     return json.loads(raw, parse_float=number, parse_int=number, parse_constant=str)
+
+
+def _request_id(answer: Any) -> str:
+    """Plaid's name for the call: the one thing its support asks for."""
+    return str(answer.get("request_id", "")) if isinstance(answer, dict) else getattr(answer, "request_id", "")
 
 
 class PlaidClient:
@@ -182,12 +185,12 @@ class PlaidClient:
     def _call(self, path: str, body: Json, parse: Callable[[bytes], Any], *, timeout_s: float = CALL_TIMEOUT_S) -> Any:
         started = time.monotonic()
         error: CausewayError | None = None
-        status, raw = 0, b""
+        status, raw, answer = 0, b"", None
         try:
             status, raw = self._send(path, body, min(timeout_s, self._timeout_s))
             answer = parse(raw)
         except plaid.ApiException as refused:
-            status = refused.status or 0
+            status, raw = refused.status or 0, refused.body or b""
             error = classify(status, refused.body) if status else self._unreachable("TLS failed")
         except urllib3.exceptions.HTTPError as lost:
             error = self._unreachable(type(lost).__name__, timed_out=isinstance(lost, urllib3.exceptions.TimeoutError))
@@ -195,15 +198,16 @@ class PlaidClient:
             error = records.malformed(f"{path} answered {status} with something that is not JSON")
         except CausewayError as malformed:
             error = malformed
-        log.info(
-            "provider_call",
+        log_call(
             provider=PROVIDER,
-            path=path,
+            method="POST",
+            url=self._host + path,
             status=status,
             duration_ms=round((time.monotonic() - started) * 1000),
-            bytes=len(raw),
-            error=error.code if error else None,
-            provider_code=error.provider_code if error else None,
+            request_bytes=len(json.dumps(body)),  # as the SDK writes it
+            response_bytes=len(raw),
+            request_id=error.request_id if error else _request_id(answer),
+            error=error,
         )
         if error:
             raise error

@@ -288,6 +288,8 @@ if EMAIL_IS_SET and "@" not in DEFAULT_FROM_EMAIL:
 STAFF_OTP = env.choice("STAFF_OTP", "optional" if DEMO else "required", ("required", "optional"))
 ALLOW_PRIVATE_NETWORKS = env.networks("ALLOW_PRIVATE_NETWORKS")
 SIMULATOR_DATABASE_URL = env.url("SIMULATOR_DATABASE_URL", "", schemes=("postgres", "postgresql"))
+# Where the simulated Supabase keeps its projects, each in a database of its own; "": nowhere, and it says so.
+SIMULATOR_DATABASE = SIMULATOR_DATABASE_URL or (EMBEDDED.superuser_dsn() if IS_EMBEDDED_POSTGRES else "")
 
 # --- API -------------------------------------------------------------------------------------------------------------
 THROTTLE_USER = env.integer("THROTTLE_USER", 0 if DEMO else 1200)  # requests a minute and user, 0 = off

@@ -302,7 +302,8 @@ def _simulators() -> Iterator[Simulator]:
     name = f"simulators-{plugin.WORKER or 'main'}"
     home = plugin.HOME / name
     command = ["connections.sandbox", "--port", "0", "--home", str(home), "--ready-after-s", "0"]
-    process = Process("simulators", command, plugin.HOME / "logs" / f"{name}.log")
+    variables = {"SIMULATOR_DATABASE_URL": maintenance_dsn()}
+    process = Process("simulators", command, plugin.HOME / "logs" / f"{name}.log", variables)
     process.wait_until(lambda: "simulators ready http" in process.output())
     found = re.search(r"simulators ready (\S+)", process.output())
     assert found

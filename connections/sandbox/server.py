@@ -101,16 +101,23 @@ class Server(BaseApplication):
             simulator.stop()
 
 
-def serve(*, host: str, port: int, home: Path, life_interval_s: float, ready_after_s: float, has_limits: bool) -> None:
-    """Serve all simulators until SIGTERM. `home`: CAUSEWAY_HOME; the journals live in `home`/simulators."""
+def serve(
+    *, host: str, port: int, home: Path, life_interval_s: float, ready_after_s: float, has_limits: bool, is_demo: bool
+) -> None:
+    """Serve all simulators until SIGTERM. `home`: CAUSEWAY_HOME; the journals live in `home`/simulators.
+
+    is_demo: what is to be looked at without having been asked for is made.
+    """
     from .plaid import PlaidSimulator
+    from .supabase import SupabaseSimulator
 
     folder = home / "simulators"
     folder.mkdir(parents=True, exist_ok=True)
 
     def build() -> dict[str, Simulator]:
         plaid = PlaidSimulator(folder / "plaid.jsonl", life_interval_s, ready_after_s, has_limits=has_limits)
-        return {"plaid": plaid}
+        supabase = SupabaseSimulator(folder, host, is_demo=is_demo)
+        return {"plaid": plaid, "supabase": supabase}
 
     sys.argv = sys.argv[:1]  # gunicorn must not read our options
     Server(host, port, build).run()

@@ -29,6 +29,7 @@ class Request:
     body: bytes
     origin: str
     socket: Any
+    query_string: str = ""  # as it came, for whoever needs repeated or blank parameters
 
     @classmethod
     def from_environ(cls, environ: dict[str, Any], mount: str, path: str) -> Request:
@@ -44,6 +45,7 @@ class Request:
             body=environ["wsgi.input"].read(length) if length else environ["wsgi.input"].read(),
             origin=f"{environ['wsgi.url_scheme']}://{headers.get('host') or environ['SERVER_NAME']}",
             socket=environ["gunicorn.socket"],
+            query_string=environ.get("QUERY_STRING", ""),
         )
 
     def form(self) -> dict[str, list[str]]:

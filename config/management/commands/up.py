@@ -186,9 +186,13 @@ class Start:
         if not settings.DEMO:
             return
         command = [*PYTHON, "connections.sandbox", "--host", "127.0.0.1", "--port", str(settings.SIMULATOR_PORT)]
-        command += ["--home", str(self.home), "--life-interval-s", "20"]
-        secrets_of_plaid = {"PLAID_CLIENT_ID": settings.PLAID_CLIENT_ID, "PLAID_SECRET": settings.PLAID_SECRET}
-        self.supervisor.child("simulators", command, secrets_of_plaid)
+        command += ["--home", str(self.home), "--life-interval-s", "20", "--demo"]
+        variables = {
+            "PLAID_CLIENT_ID": settings.PLAID_CLIENT_ID,
+            "PLAID_SECRET": settings.PLAID_SECRET,
+            "SIMULATOR_DATABASE_URL": settings.SIMULATOR_DATABASE,
+        }
+        self.supervisor.child("simulators", command, variables)
         self.supervisor.wait_for(
             "The simulators", lambda: is_answering("127.0.0.1", settings.SIMULATOR_PORT, "/healthz"), limit_s=30
         )

@@ -33,4 +33,5 @@ class Command(BaseCommand):
         if options["no_limits"]:
             command.append("--no-limits")
         os.chdir(settings.BASE_DIR)
+        os.environ["SIMULATOR_DATABASE_URL"] = settings.SIMULATOR_DATABASE
         os.execv(command[0], command)  # noqa: S606 - a list made here

@@ -165,6 +165,7 @@ NAVIGATION: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
             ("Link sessions", "add_link", "connections.plaidlink"),
             ("Exchanges", "swap_horiz", "connections.plaidexchange"),
             ("Credentials", "key", "connections.credential"),
+            ("Verifications", "fact_check", "connections.verification"),
             ("Providers at rest", "pause_circle", "connections.providerpause"),
             ("Items to remove", "link_off", "connections.retiredplaiditem"),
             ("Token rotations", "autorenew", "connections.plaidtokenrotation"),

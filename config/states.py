@@ -51,6 +51,17 @@ RUN = {
     "failed": State("Failed", _RED, "cancel", needs_person=True),
     "cancelled": State("Cancelled", _GREY, "block"),
 }
+VERIFICATION = {
+    "running": State("Asking", _BLUE, "sync"),
+    "passed": State("Passed", _GREEN, "check_circle"),
+    "failed": State("Failed", _RED, "cancel", needs_person=True),
+}
+CHECK = {
+    "passed": State("Passed", _GREEN, "check_circle"),
+    "failed": State("Failed", _RED, "cancel", needs_person=True),
+    "warning": State("Warning", _AMBER, "warning"),
+    "skipped": State("Not asked", _GREY, "do_not_disturb_on"),
+}
 FAILED_RECORD = {
     "open": State("Open", _RED, "cancel", needs_person=True),
     "resolved": State("Resolved", _GREEN, "check_circle"),

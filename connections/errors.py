@@ -6,6 +6,7 @@ Every error carries a `code` of the `CATALOGUE`, which holds its HTTP status, wh
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 
 class FixedBy(StrEnum):
@@ -138,6 +139,35 @@ CATALOGUE: dict[str, Entry] = {
         "Connection not active",
         "This connection is not active yet or no longer.",
         "Activate it, or connect again.",
+        _USER,
+    ),
+    "connection_misconfigured": Entry(
+        409,
+        "Settings not accepted",
+        "The provider does not accept this connection's settings, or some are missing. Nothing was lost.",
+        "Verify the connection: its checks say what to correct.",
+        _USER,
+    ),
+    "verification_required": Entry(
+        409,
+        "Verify it first",
+        "The settings as they are now have not been verified.",
+        "Send POST verify, and activate the connection once that has passed.",
+        _USER,
+    ),
+    "verification_running": Entry(
+        409,
+        "Being verified",
+        "The settings are being verified right now.",
+        "Wait until the verification has finished, then activate the connection.",
+        _USER,
+        True,
+    ),
+    "verification_failed": Entry(
+        409,
+        "Verification failed",
+        "The provider was asked, and something of these settings does not work. Nothing was activated.",
+        "See what each of the checks says, correct it and verify again.",
         _USER,
     ),
     "reauth_required": Entry(
@@ -457,7 +487,7 @@ class CausewayError(Exception):
         request_id: str = "",
         retry_after_s: float | None = None,
         fields: dict[str, list[str]] | None = None,
-        extra: dict[str, str] | None = None,
+        extra: dict[str, Any] | None = None,
     ) -> None:
         self.code = code or self.default_code
         self.entry = CATALOGUE[self.code]

@@ -103,12 +103,14 @@ class WorkspaceView(ApiView):
 
     reach: the selector of the rows that the endpoint is about: what it leaves out is a 404. changes: the same for the
     methods that change something, where they reach less far. The role matrix is made of the three.
+    creates: methods that are about no row that is there yet.
     idempotency: how a POST that creates or runs something honours an `Idempotency-Key`.
     """
 
     roles: ClassVar[dict[str, Role]] = {}
     reach: ClassVar[Reach | None] = None
     changes: ClassVar[Reach | None] = None
+    creates: ClassVar[tuple[str, ...]] = ()
     idempotency: ClassVar[Idempotency | None] = None
     membership: Membership
     claim: Claim | None = None
@@ -144,6 +146,8 @@ class WorkspaceView(ApiView):
     @classmethod
     def reach_of(cls, method: str) -> Reach | None:
         """The selector of the rows that this method is about."""
+        if method in cls.creates:
+            return None
         return cls.reach if method in SAFE_METHODS else cls.changes or cls.reach
 
     def confirm(self) -> None:

@@ -54,10 +54,45 @@ _CONNECTION = {
     "account_selection_available": False,
     "error": None,
     "config": {},
+    "config_version": 1,
     "owner": "019a2f6e-1b2c-7d3e-8f40-5a6b7c8d9e0f",
     "created_at": _TIME,
 }
-_DETAIL = _CONNECTION | {"institution": _INSTITUTION | {"logo": "iVBORw0KGgo="}}
+_DETAIL = _CONNECTION | {
+    "institution": _INSTITUTION | {"logo": "iVBORw0KGgo="},
+    "credentials": {},
+    "verification": None,
+}
+_KEY = {"fingerprint": "5f2a9c01d4e7", "last_four": "9c1e", "updated_at": _TIME}
+_SHOP = _DETAIL | {
+    "provider": "woocommerce",
+    "name": "Corner shop",
+    "institution": None,
+    "environment": "production",
+    "status": "draft",
+    "last_sync_at": None,
+    "config": {"store_url": "https://shop.example.com"},
+    "credentials": {"consumer_key": _KEY, "consumer_secret": _KEY | {"fingerprint": "0b77e3a1c2d4"}},
+}
+_SHOP_GIVEN = {
+    "provider": "woocommerce",
+    "name": "Corner shop",
+    "environment": "production",
+    "config": {"store_url": "https://shop.example.com"},
+    "credentials": {"consumer_key": "ck_…", "consumer_secret": "cs_…"},
+}
+_STORE = {"kind": "rest", "project_url": "https://abcd.supabase.co", "schema": "public"}
+DRAFT = [
+    asked(_SHOP_GIVEN, "A shop"),
+    asked({"provider": "quickbooks", "name": "Books"}, "Books, whose company is chosen at Intuit next"),
+    asked({"provider": "supabase", "config": _STORE, "credentials": {"secret_key": "sb_secret_…"}}, "A data store"),
+    answered(_SHOP, status="201"),
+]
+CHANGE = [
+    asked({"name": "Corner shop"}, "Rename"),
+    asked({"credentials": {"consumer_key": "ck_…", "consumer_secret": "cs_…"}}, "Replace the keys"),
+    answered(_SHOP | {"config_version": 2}),
+]
 
 TOKEN = [
     asked({"username": "alice", "password": "correct horse battery staple"}),

@@ -9,9 +9,12 @@ from rest_framework import serializers
 from config.logs import scrub
 from connections.audit import Action
 from connections.errors import CATALOGUE
-from connections.models import Account, Connection, Role, SecurityEvent
+from connections.models import Account, Connection, Role, SecurityEvent, Verification
 from connections.models.connection import Environment, Provider, Status
+from connections.providers import PROVIDERS, provider
+from connections.providers.base import CHECK_STATUSES, Field
 
+IDEMPOTENCY_FIELD = "idempotency_key"
 _TOKEN_LIMIT = 500
 _URL_LIMIT = 2048
 
@@ -49,6 +52,16 @@ class StrictBooleanField(serializers.BooleanField):
         if not isinstance(data, bool):
             self.fail("invalid", input=data)
         return data
+
+
+class StrictSerializer(serializers.Serializer):
+    """Refuses fields that it does not know: a mistyped one would silently change nothing."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        known = {*self.fields, IDEMPOTENCY_FIELD}
+        if isinstance(data, dict) and (unknown := [name for name in data if name not in known]):
+            raise serializers.ValidationError({name: ["There is no such field."] for name in unknown})
+        return super().to_internal_value(data)
 
 
 class ConfirmationSerializer(serializers.Serializer):
@@ -141,6 +154,7 @@ class ConnectionSerializer(serializers.Serializer):
     )
     error = serializers.SerializerMethodField()
     config = serializers.SerializerMethodField()
+    config_version = serializers.IntegerField(help_text="Counts the changes of settings and secrets.")
     owner = serializers.UUIDField(source="owner_id")
     created_at = serializers.DateTimeField()
 
@@ -169,8 +183,49 @@ class ConnectionSerializer(serializers.Serializer):
         return scrub(connection.config)
 
 
+class CredentialShownSerializer(serializers.Serializer):
+    """That a secret is there. It cannot be read again."""
+
+    fingerprint = serializers.CharField(help_text="Equal for equal secrets, and gives none away.")
+    last_four = serializers.CharField(allow_blank=True, help_text='"" for short ones.')
+    updated_at = serializers.DateTimeField()
+
+
+class CheckSerializer(serializers.Serializer):
+    name = serializers.CharField()
+    status = serializers.ChoiceField(choices=CHECK_STATUSES)
+    duration_ms = serializers.IntegerField()
+    cause = serializers.CharField(allow_blank=True)
+    remediation = serializers.CharField(allow_blank=True)
+
+
+class VerificationSerializer(serializers.Serializer):
+    """What the provider was asked about one version of a connection's settings, check by check."""
+
+    id = serializers.UUIDField()
+    status = serializers.ChoiceField(choices=Verification.Status.choices)
+    config_version = serializers.IntegerField()
+    checks = CheckSerializer(many=True, help_text="Those that are answered so far.")
+    created_at = serializers.DateTimeField()
+    finished_at = serializers.DateTimeField(allow_null=True)
+
+
 class ConnectionDetailSerializer(ConnectionSerializer):
-    """The same with the institution's logo."""
+    """The same with the institution's logo, the secrets that there are, and the latest verification."""
+
+    credentials = serializers.SerializerMethodField(help_text="By name, of those that people give.")
+    verification = serializers.SerializerMethodField()
+
+    @extend_schema_field({"type": "object", "additionalProperties": {"$ref": "#/components/schemas/CredentialShown"}})
+    def get_credentials(self, connection: Connection) -> dict[str, Any]:
+        own = [found.name for found in provider(connection.provider).fields if found.is_secret]
+        rows = connection.credentials.filter(name__in=own, is_superseded=False).order_by("name") if own else []
+        return {row.name: CredentialShownSerializer(row).data for row in rows}
+
+    @extend_schema_field(VerificationSerializer(allow_null=True))
+    def get_verification(self, connection: Connection) -> dict[str, Any] | None:
+        latest = connection.verifications.order_by("-pk").first()
+        return VerificationSerializer(latest).data if latest else None
 
     @extend_schema_field(InstitutionDetailSerializer(allow_null=True))
     def get_institution(self, connection: Connection) -> dict[str, Any] | None:
@@ -204,6 +259,79 @@ class AccountSerializer(serializers.Serializer):
     def get_external_id(self, account: Account) -> str | None:
         current = (mapping for mapping in account.item_accounts.all() if mapping.replaced_at is None)
         return next((mapping.plaid_account_id for mapping in current), None)
+
+
+# --- what is configured: whatever the providers declare ---
+def _settings_schema(part: str) -> dict[str, Any]:
+    """JSON schema of `config` or `credentials`, one alternative a provider that has any."""
+    choices = []
+    for declared in map(provider, PROVIDERS):
+        fields = [found for found in declared.fields if found.is_secret == (part == "credentials")]
+        if fields:
+            properties = {found.name: _field_schema(found) for found in fields}
+            choices.append({"title": declared.label, "type": "object", "properties": properties})
+    return {"anyOf": choices, "nullable": True}
+
+
+def _field_schema(found: Field) -> dict[str, Any]:
+    described = f"{found.label}. {found.help}" if found.help else f"{found.label}."
+    if found.only_if:
+        described += f" Where {found.only_if[0]} is {' or '.join(found.only_if[1])}."
+    schema: dict[str, Any] = {"type": "string", "nullable": True, "maxLength": found.max_length}
+    schema["description"] = described
+    if found.choices:
+        schema["enum"] = [choice for choice, _label in found.choices]
+    if found.default:
+        schema["default"] = found.default
+    return schema | ({"writeOnly": True} if found.is_secret else {})
+
+
+class SettingsField(serializers.DictField):
+    """An object; what may be in it is the provider's to say, by its declared fields."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        if not isinstance(data, dict):
+            self.fail("not_a_dict", input_type=type(data).__name__)
+        return data
+
+
+@extend_schema_field(_settings_schema("config"))
+class ConfigField(SettingsField):
+    pass
+
+
+@extend_schema_field(_settings_schema("credentials"))
+class CredentialsField(SettingsField):
+    pass
+
+
+class DraftSerializer(StrictSerializer):
+    """Banks are not made this way but by POST plaid/link-token."""
+
+    provider = StrictChoiceField(choices=Provider.choices)
+    name = StrictCharField(required=False, max_length=200, help_text="Default: the provider's.")
+    environment = StrictChoiceField(
+        choices=Environment.choices,
+        required=False,
+        help_text="Default: sandbox in the demo and in sandbox mode, else production.",
+    )
+    config = ConfigField(required=False, allow_null=True, help_text="Settings that are not secret.")
+    credentials = CredentialsField(required=False, allow_null=True, help_text="Secrets. None is ever shown again.")
+
+
+class ChangeSerializer(StrictSerializer):
+    """What is left out stays; null or "" takes a setting or a secret away."""
+
+    name = StrictCharField(required=False, max_length=200)
+    environment = StrictChoiceField(choices=Environment.choices, required=False)
+    config = ConfigField(required=False)
+    credentials = CredentialsField(required=False)
+
+
+class WaitFilter(serializers.Serializer):
+    wait = serializers.ChoiceField(
+        choices=["0", "1"], default="0", help_text="1: answer once it has finished, or after 30 seconds."
+    )
 
 
 # --- Plaid ---

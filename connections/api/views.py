@@ -1,5 +1,7 @@
 """Sessions, connections, accounts, and the way from Plaid Link to a connection."""
 
+from uuid import UUID
+
 from django.conf import settings
 from django.contrib.auth import authenticate
 from drf_spectacular.utils import extend_schema
@@ -16,6 +18,7 @@ from connections.audit import Action, Audited, NotAudited
 from connections.errors import CausewayError
 from connections.models import Connection, Role
 from connections.models.connection import Environment
+from connections.services.configuring import connection_change, connection_draft
 from connections.services.disconnecting import account_archive, by_person, connection_disconnect
 from connections.services.plaid_exchange import public_token_exchange
 from connections.services.plaid_links import LinkToken, link_create
@@ -79,8 +82,11 @@ class MeView(ApiView):
 
 # --- connections ---
 class ConnectionsView(WorkspaceView):
-    roles = {"GET": Role.VIEWER}
+    roles = {"GET": Role.VIEWER, "POST": Role.MEMBER}
+    audit = {"POST": Audited(Action.CONNECTION_CREATED)}
     reach = selectors.connections_visible_to
+    creates = ("POST",)
+    idempotency = Idempotency.ONE_TRANSACTION
 
     @extend_schema(
         operation_id="connections_list",
@@ -91,10 +97,34 @@ class ConnectionsView(WorkspaceView):
     def get(self, request: Request) -> Response:
         return self.page(selectors.connections_listed_to(self.membership), serializers.ConnectionSerializer)
 
+    @extend_schema(
+        operation_id="connections_create",
+        summary="Make a draft of a connection, to be verified and activated",
+        request=serializers.DraftSerializer,
+        responses={201: serializers.ConnectionDetailSerializer},
+        examples=examples.DRAFT,
+    )
+    @raises("provider_not_configured")
+    def post(self, request: Request) -> Response:
+        given = self.valid(serializers.DraftSerializer, request.data)
+        made = connection_draft(
+            user=self.user,
+            workspace_id=self.membership.workspace_id,
+            provider_key=given["provider"],
+            environment=given.get("environment") or _usual_environment(self),
+            name=given.get("name", ""),
+            config=given.get("config"),
+            credentials=given.get("credentials"),
+        )
+        return _shown(self, made.pk, status=201)
+
 
 class ConnectionView(WorkspaceView):
-    roles = {"GET": Role.VIEWER, "DELETE": Role.MEMBER}
-    audit = {"DELETE": Audited(Action.CONNECTION_REMOVED)}
+    roles = {"GET": Role.VIEWER, "PATCH": Role.MEMBER, "DELETE": Role.MEMBER}
+    audit = {
+        "PATCH": Audited(Action.CONNECTION_CONFIGURED, Action.ENVIRONMENT_CHANGED, Action.CONNECTION_RENAMED),
+        "DELETE": Audited(Action.CONNECTION_REMOVED),
+    }
     reach = selectors.connections_visible_to
     changes = selectors.connections_managed_by
 
@@ -108,6 +138,20 @@ class ConnectionView(WorkspaceView):
         return Response(serializers.ConnectionDetailSerializer(self.connection(connection_id)).data)
 
     @extend_schema(
+        operation_id="connections_partial_update",
+        summary="Rename it, or change its settings: then it is a draft until it is verified and activated again",
+        request=serializers.ChangeSerializer,
+        responses=serializers.ConnectionDetailSerializer,
+        examples=examples.CHANGE,
+    )
+    @raises("connection_not_active")
+    def patch(self, request: Request, connection_id) -> Response:
+        connection = self.connection(connection_id)
+        given = self.valid(serializers.ChangeSerializer, request.data)
+        connection_change(connection_id=connection.pk, actor=self.user, **given)
+        return _shown(self, connection.pk)
+
+    @extend_schema(
         operation_id="connections_destroy",
         summary="Disconnect: withdraw the access at the provider, keep the history",
         request=serializers.ConfirmationSerializer,
@@ -119,8 +163,13 @@ class ConnectionView(WorkspaceView):
         connection = self.connection(connection_id)
         self.confirm()
         connection_disconnect(connection_id=connection.pk, reason=by_person("Disconnected", self.user), actor=self.user)
-        shown = self.found(selectors.connections_visible_to(self.membership), connection.pk)
-        return Response(serializers.ConnectionDetailSerializer(shown).data, status=202)
+        return _shown(self, connection.pk, status=202)
+
+
+def _shown(view: WorkspaceView, connection_id: UUID, *, status: int = 200) -> Response:
+    """The connection as it is now."""
+    found = view.found(selectors.connections_visible_to(view.membership), connection_id)
+    return Response(serializers.ConnectionDetailSerializer(found).data, status=status)
 
 
 class AccountsView(WorkspaceView):

@@ -9,6 +9,7 @@ from connections.models.plaid_link import PlaidExchange, PlaidLink
 from connections.models.provider_pause import ProviderPause
 from connections.models.retired_item import RetiredPlaidItem
 from connections.models.token_rotation import PlaidTokenRotation
+from connections.models.verification import Verification
 from connections.models.workspace import AccessToken, Membership, Role, User, Workspace
 
 __all__ = [
@@ -31,5 +32,6 @@ __all__ = [
     "Role",
     "SecurityEvent",
     "User",
+    "Verification",
     "Workspace",
 ]

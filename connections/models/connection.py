@@ -44,6 +44,14 @@ class Wait(models.TextChoices):
     CONFIGURATION = "configuration", "The provider refuses this installation's keys"
 
 
+class Errand(models.TextChoices):
+    """Work at the provider that follows a change of status, after its commit, until it succeeds."""
+
+    NONE = "", "–"
+    ACTIVATED = "activated", "Set up at the provider"
+    DISCONNECTING = "disconnecting", "Clear away at the provider"
+
+
 class Connection(TenantModel):
     """One linked account at one provider. Its status moves only through `connections.services.lifecycle`."""
 
@@ -56,7 +64,26 @@ class Connection(TenantModel):
     config = models.JSONField(
         default=dict, blank=True, help_text="Settings that are not secret; secrets are Credentials."
     )
-    config_version = models.PositiveIntegerField(default=1)
+    config_version = models.PositiveIntegerField(default=1, help_text="Counts changes of settings and secrets.")
+    good = models.JSONField(
+        null=True,
+        blank=True,
+        editable=False,
+        help_text="What was last activated: {config, environment, version, credentials}. Kept while a newer one is a draft.",
+    )
+    facts = models.JSONField(
+        default=dict,
+        blank=True,
+        editable=False,
+        help_text="What the provider's code remembers of it: a realm, the ids of its webhooks. Never secret.",
+    )
+    errand = models.CharField(
+        max_length=16, choices=Errand, default=Errand.NONE, blank=True, help_text="What is still to do at the provider."
+    )
+    errand_at = models.DateTimeField(null=True, blank=True, help_text="Not tried before this.")
+    errand_lease_at = models.DateTimeField(null=True, blank=True, help_text="Until then somebody is at it.")
+    errand_attempts = models.PositiveIntegerField(default=0)
+    errand_error = models.TextField(blank=True, help_text="For operators; scrubbed.")
     last_sync_at = models.DateTimeField(null=True, blank=True)
     last_verified_at = models.DateTimeField(null=True, blank=True)
     last_used_at = models.DateTimeField(
@@ -94,6 +121,7 @@ class Connection(TenantModel):
                 fields=["reauth_noticed_on"], condition=Q(reauth_noticed_on__isnull=False), name="connection_noticed"
             ),
             models.Index(fields=["updated_at"], condition=Q(status="disconnecting"), name="connection_disconnecting"),
+            models.Index(fields=["errand_at"], condition=~Q(errand=""), name="connection_errand"),
         ]
 
     def __str__(self) -> str:

@@ -26,11 +26,16 @@ class Credential(TenantModel):
     fingerprint = models.CharField(max_length=12, editable=False)
     last_four = models.CharField(max_length=4, editable=False, blank=True)
     expires_at = models.DateTimeField(null=True, blank=True)
+    is_superseded = models.BooleanField(
+        default=False, help_text="Of the configuration that was last active, until the newer one is activated."
+    )
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["connection", "name"], name="one_credential_per_name")]
+        constraints = [
+            models.UniqueConstraint(fields=["connection", "name", "is_superseded"], name="one_credential_per_name")
+        ]
 
     def __str__(self) -> str:
         return f"{self.name} {self.fingerprint}"

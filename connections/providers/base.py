@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, get_args
 from uuid import UUID
 
 from connections.errors import CausewayError
@@ -28,6 +28,7 @@ class Field:
 
     clean: the value as it is stored, from the text that was given (trimmed, not empty, at most `max_length`); raises
     ValueError with a sentence that says what to do, and that must not repeat a secret.
+    may_come_later: a draft may do without: a hand-over at the provider brings it, too. Those of a provider come together.
     only_if: (name, values) of another field that is not secret: this one applies only where that one has such a value.
     default: of a field that is not required; "" for none. choices: (value, label), for kind "choice".
     """
@@ -37,6 +38,7 @@ class Field:
     kind: Literal["text", "url", "choice", "multiline"] = "text"
     is_secret: bool = False
     is_required: bool = True
+    may_come_later: bool = False
     help: str = ""
     choices: tuple[tuple[str, str], ...] = ()
     default: str = ""
@@ -57,7 +59,8 @@ class Access:
     secret: the plaintext of a credential by name; raises Misconfigured where there is none.
     facts: what the provider's own code has remembered of this connection (a realm, the way of signing that works, the
     ids of its webhooks); never secret, never edited by people.
-    remember: merges values into `facts`, here and in the database; None removes one.
+    remember: merges values into `facts`, here and in the database; None removes one. What a verification remembers
+    counts once it has passed.
     keep_secret: stores a credential that the provider's code made itself (a webhook's secret).
     fresh_token: an OAuth access token that is good for the next minutes; refreshes it where it must. Given the token
     that the provider has just refused, a newer one. Raises NeedsReauth.
@@ -77,6 +80,7 @@ class Access:
 
 # --- verification ---
 CheckStatus = Literal["passed", "failed", "skipped", "warning"]
+CHECK_STATUSES: tuple[CheckStatus, ...] = get_args(CheckStatus)
 
 
 @dataclass(frozen=True, slots=True)

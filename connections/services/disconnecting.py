@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from connections.audit import Action
 from connections.models import Account, Connection, Credential, PlaidItem, RetiredPlaidItem, User
-from connections.models.connection import Status, Wait
+from connections.models.connection import Status
 from connections.services import lifecycle
 from connections.services.accounts import accounts_lock
 from connections.services.audit import security_event_record
@@ -38,7 +38,7 @@ def connection_disconnect(*, connection_id: UUID, reason: str, actor: User | Non
     connection = Connection.objects.select_for_update(no_key=True).get(pk=connection_id)
     if not lifecycle.apply(connection, lifecycle.Event.DISCONNECTING, reason=reason):
         return connection
-    _forget_troubles(connection)
+    lifecycle.forget_troubles(connection)
     connection.save()
     item = PlaidItem.objects.select_for_update(no_key=True).filter(connection=connection).first()
     if item is not None:
@@ -87,7 +87,7 @@ def disconnect_finish(connection_id: UUID) -> bool:
         return False
     Credential.objects.filter(connection=connection).delete()
     PlaidItem.objects.filter(connection=connection, removed_at=None).update(removed_at=timezone.now())
-    _forget_troubles(connection)
+    lifecycle.forget_troubles(connection)
     lifecycle.apply(connection, lifecycle.Event.DISCONNECTED, reason=connection.status_reason)
     connection.save()
     return True
@@ -95,10 +95,3 @@ def disconnect_finish(connection_id: UUID) -> bool:
 
 def _record(action: Action, subject: Connection | Account, actor: User | None) -> None:
     security_event_record(action, actor=actor, workspace_id=subject.workspace_id, subject=subject)
-
-
-def _forget_troubles(connection: Connection) -> None:
-    connection.failure_count, connection.reauth_due_at = 0, None
-    connection.next_attempt_at, connection.wait_reason = None, Wait.NONE
-    connection.error_code = connection.error_detail = connection.error_correlation_id = ""
-    connection.error_at = None

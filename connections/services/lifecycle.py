@@ -191,6 +191,14 @@ def clear_backoff(connection: Connection) -> bool:
     return True
 
 
+def forget_troubles(connection: Connection) -> None:
+    """Whatever was wrong, or is waited for, is over (not saved here)."""
+    connection.failure_count, connection.reauth_due_at = 0, None
+    connection.next_attempt_at, connection.wait_reason = None, Wait.NONE
+    connection.error_code = connection.error_detail = connection.error_correlation_id = ""
+    connection.error_at = None
+
+
 def refuse_unless_syncable(connection: Connection) -> None:
     """Raise the Conflict that says why no sync can start now: paused, not active, reauth needed, or the provider's."""
     if connection.status == Status.PAUSED:

@@ -35,6 +35,7 @@ GROWING = (
     "DomainEvent",
     "SecurityEvent",
     "AuditSeal",
+    "Verification",
 )
 MOST_QUERIES = 16  # session, user, permissions, count, rows; a page's related rows; never one a row
 FOREIGN = re.compile(r"""(?:src|href|action)=["']\s*(?:https?:)?//([^/"']+)""")

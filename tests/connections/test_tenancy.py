@@ -22,6 +22,7 @@ from connections.models import (
     PlaidItemAccount,
     PlaidLink,
     RetiredPlaidItem,
+    Verification,
 )
 from connections.services.plaid_items import item_retire
 from diagnostics.models import ErrorEvent
@@ -35,7 +36,8 @@ GRANTS = {
     "connections_workspace": {"SELECT", "UPDATE of webhooks_enabled"},
     "connections_membership": {"SELECT"},
     "connections_connection": {"SELECT", "INSERT", "UPDATE"},
-    "connections_credential": {"SELECT", "INSERT", "UPDATE"},
+    "connections_credential": {"SELECT", "INSERT", "UPDATE", "DELETE"},
+    "connections_verification": {"SELECT", "INSERT"},
     "connections_plaiditem": {"SELECT", "INSERT", "UPDATE"},
     "connections_account": {"SELECT", "INSERT", "UPDATE"},
     "connections_plaiditemaccount": {"SELECT", "INSERT", "UPDATE"},
@@ -57,6 +59,7 @@ GRANTS = {
 # Foreign keys of what a tenant may write, which another workspace's row must not be put into.
 POINTERS = [
     ("connections_credential", "connection_id"),
+    ("connections_verification", "connection_id"),
     ("connections_plaiditem", "connection_id"),
     ("connections_account", "connection_id"),
     ("connections_plaiditemaccount", "item_id"),
@@ -91,6 +94,7 @@ def everything_of(person) -> dict[str, Any]:
         Credential.objects.create(**mine, connection=bank_, name="access_token", ciphertext=b""),
         item,
         account,
+        Verification.objects.create(**mine, connection=bank_, config_version=1),
         PlaidItemAccount.objects.create(**mine, item=item, account=account, plaid_account_id="a"),
         link,
         PlaidExchange.objects.create(**asked, link=link, digest=f"exchange-{person.user}"),

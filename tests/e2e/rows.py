@@ -23,6 +23,7 @@ from connections.models import (
     RetiredPlaidItem,
     SecurityEvent,
     User,
+    Verification,
     Workspace,
 )
 from connections.models.connection import Status
@@ -321,6 +322,7 @@ def everything(workspace: Workspace, owner: User, *, connections: int = 5, each:
         retired.seal(SECRET)
         retired.save()
         alert(row)
+        verification(row)
         rotation = PlaidTokenRotation(
             workspace=workspace, connection=row, actor=owner, item_id=f"rotated-{row.pk}", lease_token=uuid4()
         )
@@ -331,6 +333,40 @@ def everything(workspace: Workspace, owner: User, *, connections: int = 5, each:
     refusal()
     ProviderPause.objects.get_or_create(provider="plaid", environment="sandbox", code="provider_misconfigured")
     return made
+
+
+def verification(of: Connection, *, status: str = "failed") -> Verification:
+    """With a check of every status, and words that must not be markup."""
+    answers = {
+        "reachable": ("passed", "", ""),
+        "authentication": ("failed", "The shop does not know <b>this</b> key.", "Make a new key and replace this one."),
+        "webhook": ("warning", "It is disabled.", "Activate the connection again."),
+        "permission_write": ("skipped", "", ""),
+    }
+    checks = [
+        {"name": name, "status": answer, "duration_ms": 120, "cause": cause, "remediation": remediation}
+        for name, (answer, cause, remediation) in answers.items()
+    ]
+    asked = {"requested_by": of.owner, "correlation_id": "corr-12345678", "finished_at": timezone.now()}
+    return Verification.objects.create(
+        workspace_id=of.workspace_id,
+        connection=of,
+        config_version=of.config_version,
+        status=status,
+        checks=checks,
+        **asked,
+    )
+
+
+def shop(workspace: Workspace, owner: User, **fields) -> Connection:
+    """A connection that is configured by its fields, with its secrets."""
+    values = {"provider": "woocommerce", "name": "Corner shop", "config": {"store_url": "https://shop.example.com"}}
+    row = Connection.objects.create(workspace=workspace, owner=owner, **values | fields)
+    for name in ("consumer_key", "consumer_secret"):
+        credential = Credential(workspace=workspace, connection=row, name=name)
+        credential.seal(SECRET)
+        credential.save()
+    return row
 
 
 def token_of(user: User) -> AccessToken:

@@ -17,7 +17,7 @@ from connections.api.matrix import API, Rule, routes, rules, view_of
 from connections.audit import Action, Audited, NotAudited
 from connections.models import AccessToken, Connection, SecurityEvent, Workspace
 from connections.services.workspaces import operations_group
-from tests.connections.api.scene import make_account, make_bank, make_event
+from tests.connections.api.scene import make_account, make_bank, make_event, make_shop
 from tests.factories import Person
 
 pytestmark = pytest.mark.django_db
@@ -145,10 +145,23 @@ def remove_an_account(caller: Caller) -> None:
     caller.send("DELETE", path, {"confirmed": True}, status=202)
 
 
+def draft(caller: Caller) -> None:
+    body = {"provider": "woocommerce", "environment": "production", "config": {"store_url": "https://shop.example.com"}}
+    caller.send("POST", "connections", body, status=201)
+
+
+def change_all(caller: Caller) -> None:
+    shop = make_shop(caller.alice, environment="production")
+    change = {"name": "New", "environment": "sandbox", "config": {"store_url": "https://shop.example.com"}}
+    caller.send("PATCH", f"connections/{shop.pk}", change)
+
+
 # How each of them is called. An audited endpoint that is not here fails the test below.
 DRIVERS: dict[str, Callable[[Caller], Any]] = {
     "POST auth/token": sign_in,
     "DELETE auth/token": lambda caller: caller.send("DELETE", "auth/token", status=204),
+    "POST connections": draft,
+    "PATCH connections/{connection_id}": change_all,
     "POST plaid/link-token": lambda caller: caller.send("POST", "plaid/link-token", {"environment": "sandbox"}),
     "POST plaid/exchange-token": link_and_link_again,
     "DELETE connections/{connection_id}": lambda caller: caller.send(

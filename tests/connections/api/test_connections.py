@@ -36,6 +36,7 @@ def test_list_is_newest_first_in_the_shape_that_others_rely_on(alice, bank):
         "account_selection_available": False,
         "error": None,
         "config": {},
+        "config_version": 1,
         "owner": str(alice.user.pk),
         "created_at": bank.created_at.isoformat().replace("+00:00", "Z"),
     }

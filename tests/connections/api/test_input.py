@@ -235,7 +235,7 @@ def test_cursor_that_we_did_not_make_is_refused(alice, cursor):
 # --- methods and formats ---
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE", "POST", "OPTIONS", "TRACE", "BREW"])
 def test_method_that_an_address_does_not_answer_is_405(alice, method):
-    response = alice.api.generic(method, "/api/v1/connections", b"{", content_type="text/plain")
+    response = alice.api.generic(method, "/api/v1/security-events", b"{", content_type="text/plain")
     assert_problem(response, 405, "method_not_allowed")
     assert "GET" in response.headers["Allow"]
 

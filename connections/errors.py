@@ -357,6 +357,13 @@ CATALOGUE: dict[str, Entry] = {
         "Sign in at your bank again.",
         _USER,
     ),
+    "bank_link_again": Entry(
+        409,
+        "Connect the bank again",
+        "Your bank does not accept the user name of this connection, also after you signed in again. Your transactions are safe.",
+        "Connect the bank anew, with the user name that it knows now. Accounts, transactions and notes stay.",
+        _USER,
+    ),
     "bank_action_required": Entry(
         409,
         "Your bank needs you",

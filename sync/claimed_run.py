@@ -16,9 +16,10 @@ from config.logs import scrub
 from connections.errors import AccessWithdrawn, AccountsChanged, CausewayError, LeaseLost, NeedsReauth, RateLimited
 from connections.events import EventType, event_record, event_sql, event_values
 from connections.ids import uuid7
-from connections.models import Connection
+from connections.models import Connection, PlaidItem
 from connections.providers.base import SyncPage
 from connections.services import lifecycle, plaid_news
+from connections.services.plaid_items import link_anew_if_repeated
 from connections.services.provider_pauses import provider_pause
 from sync import staging
 from sync.leases import Claim, fence
@@ -216,6 +217,7 @@ def run_fail(held: Claim, position: Position, error: CausewayError) -> None:
     """
     with transaction.atomic():
         locked = Connection.objects.select_for_update(no_key=True).get(pk=held.connection_id)
+        error = link_anew_if_repeated(PlaidItem.objects.get(pk=held.item_id), error)
         if isinstance(error, AccessWithdrawn):
             plaid_news.access_end(locked, item_id=held.plaid_item_id, error=error)
         else:

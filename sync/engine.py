@@ -314,7 +314,7 @@ class _Sync:
         fence(
             self.held,
             "cursor = %(cursor)s, synced_seq = greatest(synced_seq, %(dirty_seq)s), last_synced_at = now(), offered_until = NULL, "
-            "reauth_needed_at = NULL, last_sync_error = '', is_large = false, cleanup_notified_at = NULL, "
+            "reauth_needed_at = NULL, username_refused_at = NULL, last_sync_error = '', is_large = false, cleanup_notified_at = NULL, "
             "history_complete = history_complete OR %(is_complete)s, is_new_history = is_new_history AND NOT %(is_complete)s, "
             "is_history_partial = is_history_partial AND NOT %(is_from_start)s, ",
             {

@@ -53,6 +53,11 @@ class PlaidItem(TenantModel):
         blank=True,
         help_text="Its login was last repaired then: what was told before does not count any more.",
     )
+    username_refused_at = models.DateTimeField(
+        null=True,
+        blank=True,
+        help_text="The bank first refused the changed user name then; refused once more after a repair, it is linked anew.",
+    )
     last_sync_error = models.TextField(blank=True)
     last_webhook_at = models.DateTimeField(null=True, blank=True)
     webhook_url = models.CharField(max_length=500, blank=True, help_text="Where Plaid says that it sends webhooks.")

@@ -33,6 +33,9 @@ class PlaidLink(TenantModel):
     key_id = models.CharField(max_length=32, editable=False, db_index=True)
     ciphertext = models.BinaryField(editable=False)
     is_hosted = models.BooleanField(default=False)
+    is_anew = models.BooleanField(
+        default=False, help_text="It makes a new Item in place of the one that the connection still has."
+    )
     status = models.CharField(max_length=16, choices=Status, default=Status.OPEN)
     status_reason = models.CharField(max_length=300, blank=True)
     next_poll_at = models.DateTimeField(null=True, blank=True)

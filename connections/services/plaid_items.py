@@ -1,6 +1,7 @@
 """A bank login after it was linked: its token, its repair or re-link, and what the bank says of it."""
 
 from datetime import datetime
+from typing import TypeVar
 
 import structlog
 from django.db import transaction
@@ -8,7 +9,7 @@ from django.db.models import F
 from django.utils import timezone
 
 from config import correlation
-from connections.errors import CausewayError, Conflict
+from connections.errors import CausewayError, Conflict, NeedsReauth
 from connections.models import Connection, Credential, PlaidItem, RetiredPlaidItem
 from connections.models.connection import CLOSED
 from connections.providers.base import ItemDetails
@@ -41,6 +42,7 @@ def item_relink(connection: Connection, *, item_id: str) -> None:
         if item.removed_at is None:
             item_retire(connection, item_id=item.item_id, access_token=readable_token(connection))
         item.item_id, item.cursor, item.history_complete, item.is_new_history = (item_id, "", False, True)
+        item.username_refused_at = None
         item.lease_token = item.lease_expires_at = None  # whoever reads the old Item loses its claim
     item.reauth_needed_at, item.last_sync_error, item.removed_at, item.offered_until = (None, "", None, None)
     item.details_at = item.consent_expires_at = item.account_selection_at = None
@@ -48,6 +50,32 @@ def item_relink(connection: Connection, *, item_id: str) -> None:
     item.dirty_seq = F("dirty_seq") + 1
     item.save()
     _repaired(connection)
+
+
+_Error = TypeVar("_Error", bound=CausewayError)
+
+
+def link_anew_if_repeated(item: PlaidItem, error: _Error) -> _Error | NeedsReauth:
+    """What the bank's refusal of a changed user name means: once, a sign-in; once more after a repair, a new link.
+
+    The caller holds the connection's row. Any sync that goes through forgets the first one.
+    """
+    if error.provider_code != "INVALID_UPDATED_USERNAME":
+        return error
+    first_at = item.username_refused_at
+    if first_at and item.repaired_at and item.repaired_at > first_at:
+        detail, code = error.operator_detail, error.provider_code
+        return NeedsReauth(
+            code="bank_link_again",
+            operator_detail=detail,
+            provider=error.provider,
+            provider_code=code,
+            request_id=error.request_id,
+        )
+    if first_at is None:
+        item.username_refused_at = timezone.now()
+        item.save(update_fields=["username_refused_at"])
+    return error
 
 
 def readable_token(connection: Connection) -> str:

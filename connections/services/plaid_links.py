@@ -46,8 +46,8 @@ def link_create(
     redirect_uri: str = "",
     on_made: Callable[[LinkToken], object] = lambda _token: None,
 ) -> LinkToken:
-    """A link token for a new bank, or, with `connection`, for repairing that one: in update mode while its Item exists,
-    else for linking it anew.
+    """A link token for a new bank, or, with `connection`, for repairing that one: in update mode while its Item exists
+    and a sign-in can mend it, else for linking it anew.
 
     The session row is what a hosted link is followed by; its token is encrypted. on_made: called in the transaction that
     stores it. Raises Conflict, Misconfigured, TemporaryError.
@@ -72,6 +72,7 @@ def link_create(
         environment=environment,
         digest=digest(token),
         is_hosted=is_hosted,
+        is_anew=is_link_anew(connection),
         next_poll_at=timezone.now() + timedelta(seconds=settings.LINK_POLL_S) if is_hosted else None,
         expires_at=expiration,
         correlation_id=correlation.current(),
@@ -105,7 +106,7 @@ def _request(*, user: User, connection: Connection | None, is_hosted: bool, redi
         "user": {"client_user_id": str(user.pk)},
     }
     item = PlaidItem.objects.filter(connection=connection, removed_at=None).first() if connection else None
-    if connection and item:
+    if connection and item and not is_link_anew(connection):
         body["access_token"] = credential_of(connection).reveal()
         if connection.error_code == "bank_no_accounts" or item.account_selection_at:
             body["update"] = {"account_selection_enabled": True}
@@ -121,6 +122,11 @@ def _request(*, user: User, connection: Connection | None, is_hosted: bool, redi
         body["hosted_link"] = {"completion_redirect_uri": redirect_uri} if redirect_uri else {}
         body["webhook"] = webhook_url()
     return body
+
+
+def is_link_anew(connection: Connection | None) -> bool:
+    """Whether signing in again is of no use: the bank is linked as a new Item, which takes the old one's place."""
+    return connection is not None and connection.error_code == "bank_link_again"
 
 
 def webhook_url() -> str:
@@ -182,7 +188,7 @@ def _follow(link: PlaidLink) -> tuple[PlaidLink.Status, str]:
     """(the session's status now, why)."""
     results, state = records.link_results(PlaidClient(link.environment).link_token_get(link.reveal()))
     has_item = PlaidItem.objects.filter(connection=link.connection_id, removed_at=None).exists()
-    if link.connection and has_item and (results or state == "ended"):
+    if link.connection and has_item and not link.is_anew and (results or state == "ended"):
         relink_completed(connection=link.connection)  # update mode: the access token is unchanged, nothing is exchanged
         return PlaidLink.Status.FINISHED, ""
     refused = ""

@@ -14,7 +14,7 @@ from config.logs import scrub
 from connections.errors import AccessWithdrawn, NeedsReauth, PermanentError
 from connections.models import Account, Connection, PlaidItem, PlaidItemAccount
 from connections.services import lifecycle
-from connections.services.plaid_items import item_retire, readable_token, relink_completed
+from connections.services.plaid_items import item_retire, link_anew_if_repeated, readable_token, relink_completed
 from connections.waking import wake
 
 NOTICE = timedelta(days=7)  # what Plaid gives where it does not say when a consent ends
@@ -38,6 +38,7 @@ def item_failed(
         return "A sync went through since."
     if item.repaired_at and item.repaired_at > told_at:
         return "The login was repaired since."
+    error = link_anew_if_repeated(item, error)
     if connection.error_code == error.code and connection.error_at and connection.error_at >= told_at:
         return "This was known already."
     if error.code == "bank_revoked":

@@ -35,7 +35,9 @@ class RefreshView(WorkspaceView):
         examples=examples.REFRESH,
     )
     @raises("conflict", "connection_paused", "connection_not_active", "reauth_required", "rate_limit_wait")
-    @raises("bank_sign_in_required", "bank_action_required", "bank_no_accounts", "provider_misconfigured")
+    @raises(
+        "bank_sign_in_required", "bank_action_required", "bank_link_again", "bank_no_accounts", "provider_misconfigured"
+    )
     def post(self, request: Request, connection_id: UUID) -> Response:
         connection = self.connection(connection_id)
         run = run_request(connection_id=connection.pk, trigger=Trigger.USER, requested_by=self.user)

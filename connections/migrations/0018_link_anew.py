@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('connections', '0016_notices_that_ended'),
+        ('connections', '0017_configuration'),
     ]
 
     operations = [

@@ -18,7 +18,7 @@ def main() -> None:
     )
     parser.add_argument("--ready-after-s", type=float, default=1, help="time from linking to a new Item's first data")
     parser.add_argument("--no-limits", action="store_true", help="start with rate limits off")
-    parser.add_argument("--demo", action="store_true", help="with a Supabase project to look at")
+    parser.add_argument("--demo", action="store_true", help="with a Supabase project and a shop to look at")
     given = parser.parse_args()
     serve(
         host=given.host,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 from dataclasses import asdict, dataclass, field
+from fnmatch import fnmatchcase
 from typing import Any
 
 BEFORE = frozenset({"latency", "error", "html", "hang", "reset", "mutation"})  # the request has no effect, but latency
@@ -17,7 +18,7 @@ KINDS = BEFORE | AFTER | WEBHOOK
 
 @dataclass(slots=True)
 class Fault:
-    """`times` matching requests go wrong after `skip` were let through."""
+    """`times` matching requests go wrong after `skip` were let through. `path` may hold `*`, also for a part of it."""
 
     id: int
     path: str
@@ -32,15 +33,16 @@ class Fault:
         return (
             self.times > 0
             and self.kind in kinds
-            and self.path in (path, "*")
+            and (self.path == path or fnmatchcase(path, self.path))
             and (self.item_id is None or self.item_id == item_id)
         )
 
 
 class Faults:
-    """The queue of armed faults. The first that matches is used up first."""
+    """The queue of armed faults, of these kinds. The first that matches is used up first."""
 
-    def __init__(self) -> None:
+    def __init__(self, kinds: frozenset[str] = KINDS) -> None:
+        self._kinds = kinds
         self._lock = threading.Lock()
         self._ids = itertools.count(1)
         self._faults: list[Fault] = []
@@ -49,8 +51,8 @@ class Faults:
         """Arm one fault. Raises ValueError where `kind` is unknown or `path` is missing."""
         options = dict(given)
         kind = options.pop("kind", None)
-        if kind not in KINDS:
-            raise ValueError(f"kind must be one of {', '.join(sorted(KINDS))}")
+        if kind not in self._kinds:
+            raise ValueError(f"kind must be one of {', '.join(sorted(self._kinds))}")
         path = options.pop("path", "webhook" if kind in WEBHOOK else None)
         if path is None:
             raise ValueError("path is required")

@@ -110,6 +110,7 @@ def serve(
     """
     from .plaid import PlaidSimulator
     from .supabase import SupabaseSimulator
+    from .woocommerce import WooSimulator
 
     folder = home / "simulators"
     folder.mkdir(parents=True, exist_ok=True)
@@ -117,7 +118,8 @@ def serve(
     def build() -> dict[str, Simulator]:
         plaid = PlaidSimulator(folder / "plaid.jsonl", life_interval_s, ready_after_s, has_limits=has_limits)
         supabase = SupabaseSimulator(folder, host, is_demo=is_demo)
-        return {"plaid": plaid, "supabase": supabase}
+        woocommerce = WooSimulator(folder / "woocommerce.jsonl", life_interval_s, is_demo=is_demo)
+        return {"plaid": plaid, "supabase": supabase, "woocommerce": woocommerce}
 
     sys.argv = sys.argv[:1]  # gunicorn must not read our options
     Server(host, port, build).run()

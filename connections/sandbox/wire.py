@@ -87,6 +87,14 @@ def hang_up(client: socket.socket, *, reset: bool) -> OSError:
     return dropped()
 
 
+def send_whole(client: socket.socket, response: Response, *, has_body: bool = True) -> OSError:
+    """Send the answer past the server, which would put its own Date on it, and hang up. Returns the error to raise."""
+    lines = [f"HTTP/1.1 {response.status} Whole", f"Content-Type: {response.content_type}", "Connection: close"]
+    lines += [f"Content-Length: {len(response.body)}", *(f"{name}: {value}" for name, value in response.headers)]
+    client.sendall("\r\n".join([*lines, "", ""]).encode() + (response.body if has_body else b""))
+    return hang_up(client, reset=False)
+
+
 def send_truncated(client: socket.socket, response: Response) -> OSError:
     """Announce the whole body, send the first half, hang up. Returns the error to raise."""
     head = f"HTTP/1.1 {response.status} OK\r\nContent-Type: {response.content_type}\r\n"

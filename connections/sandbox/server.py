@@ -109,6 +109,7 @@ def serve(
     is_demo: what is to be looked at without having been asked for is made.
     """
     from .plaid import PlaidSimulator
+    from .quickbooks import QuickBooksSimulator
     from .supabase import SupabaseSimulator
     from .woocommerce import WooSimulator
 
@@ -119,7 +120,8 @@ def serve(
         plaid = PlaidSimulator(folder / "plaid.jsonl", life_interval_s, ready_after_s, has_limits=has_limits)
         supabase = SupabaseSimulator(folder, host, is_demo=is_demo)
         woocommerce = WooSimulator(folder / "woocommerce.jsonl", life_interval_s, is_demo=is_demo)
-        return {"plaid": plaid, "supabase": supabase, "woocommerce": woocommerce}
+        quickbooks = QuickBooksSimulator(folder / "quickbooks.jsonl", life_interval_s, has_limits=has_limits)
+        return {"plaid": plaid, "supabase": supabase, "woocommerce": woocommerce, "quickbooks": quickbooks}
 
     sys.argv = sys.argv[:1]  # gunicorn must not read our options
     Server(host, port, build).run()

@@ -16,6 +16,8 @@ import pytest
 
 from tests.conftest import maintenance_dsn
 
+from .quickbooks import QuickBooks
+
 REPO = Path(__file__).resolve().parents[3]
 KEYS = {"PLAID-CLIENT-ID": "demo-client-id", "PLAID-SECRET": "demo-secret"}
 
@@ -30,7 +32,9 @@ class Simulator:
         self.start()
 
     def start(self) -> None:
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("PLAID_")}
+        environment = {
+            name: value for name, value in os.environ.items() if name.split("_")[0] not in ("PLAID", "QUICKBOOKS")
+        }
         environment |= self.environment
         command = [sys.executable, "-m", "connections.sandbox", "--port", "0", "--home", str(self.home)]
         self.process = subprocess.Popen(
@@ -240,6 +244,14 @@ def supabase(supabase_simulator):
     made.sql(Supabase.ORDERS)
     yield made
     made.close()
+
+
+@pytest.fixture(scope="session")
+def quickbooks(simulator):
+    """The books beside the banks, shared too: each test founds companies of its own."""
+    provider = QuickBooks(simulator.origin)
+    yield provider
+    provider.http.close()
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import os
 import secrets
 import tomllib
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -287,6 +288,8 @@ if EMAIL_IS_SET and "@" not in DEFAULT_FROM_EMAIL:
     CONFIGURATION_PROBLEMS.append("EMAIL_FROM is not an address: with EMAIL_URL it is whom mails are from.")
 STAFF_OTP = env.choice("STAFF_OTP", "optional" if DEMO else "required", ("required", "optional"))
 ALLOW_PRIVATE_NETWORKS = env.networks("ALLOW_PRIVATE_NETWORKS")
+if DEMO:  # its simulators are there
+    ALLOW_PRIVATE_NETWORKS = [*ALLOW_PRIVATE_NETWORKS, *map(ip_network, ("127.0.0.0/8", "::1/128"))]
 SIMULATOR_DATABASE_URL = env.url("SIMULATOR_DATABASE_URL", "", schemes=("postgres", "postgresql"))
 # Where the simulated Supabase keeps its projects, each in a database of its own; "": nowhere, and it says so.
 SIMULATOR_DATABASE = SIMULATOR_DATABASE_URL or (EMBEDDED.superuser_dsn() if IS_EMBEDDED_POSTGRES else "")

@@ -40,6 +40,7 @@ ENVIRONMENT = {
     "THROTTLE_USER": "0",
     "THROTTLE_LOGIN": "0",
     "STAFF_OTP": "optional",
+    "ALLOW_PRIVATE_NETWORKS": "127.0.0.0/8,::1/128",  # where the simulators are
 }
 
 

@@ -50,6 +50,12 @@ NO_NAMES = [
 ]
 
 
+@pytest.fixture(autouse=True)
+def nothing_is_open(settings) -> None:
+    """As an installation is without ALLOW_PRIVATE_NETWORKS."""
+    settings.ALLOW_PRIVATE_NETWORKS = []
+
+
 def told(caught) -> str:
     """What a person reads of it."""
     return f"{caught.value.detail} {caught.value.remediation} {caught.value.entry.title}"
@@ -120,7 +126,7 @@ def test_a_host_that_parsers_read_differently_is_refused_unasked(names, monkeypa
 
 
 @pytest.mark.parametrize("host", MISREAD)
-def test_nor_is_it_taken_with_private_networks_open(private_networks_allowed, host):
+def test_nor_is_it_taken_with_private_networks_open(nothing_is_open, private_networks_allowed, host):
     with pytest.raises(Misconfigured):
         egress.checked_address(host, 443)
 
@@ -200,12 +206,12 @@ def test_postgresql_is_at_three(names):
 
 
 @pytest.mark.parametrize("address", [*PRIVATE, *LOOPBACK, "fc00::1"])
-def test_private_networks_may_be_opened_at_any_port(private_networks_allowed, address):
+def test_private_networks_may_be_opened_at_any_port(nothing_is_open, private_networks_allowed, address):
     assert egress.checked_address(address, 31337) == address
 
 
 @pytest.mark.parametrize("address", [*LINK_LOCAL, *METADATA, *SHARED, *RESERVED, *MULTICAST, *DISGUISED, "fec0::1"])
-def test_opening_private_networks_opens_nothing_else(private_networks_allowed, address):
+def test_opening_private_networks_opens_nothing_else(nothing_is_open, private_networks_allowed, address):
     with pytest.raises(Misconfigured):
         egress.checked_address(address, 443)
 
@@ -236,7 +242,7 @@ def test_a_name_without_an_address_was_not_called():
 
 
 def test_a_name_server_that_is_silent_holds_nobody_up(monkeypatch):
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_args, **_more: time.sleep(2))
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_args, **_more: time.sleep(1) or [])
     began = time.monotonic()
     with pytest.raises(NotSent) as caught:
         egress.checked_addresses("slow.example", 443, timeout_s=0.1)
@@ -247,7 +253,9 @@ def test_a_name_server_that_is_silent_holds_nobody_up(monkeypatch):
 # --- at the connect --------------------------------------------------------------------------------------------------
 
 
-def test_a_name_that_changes_its_address_after_the_check_is_not_followed(private_networks_allowed, peer, names):
+def test_a_name_that_changes_its_address_after_the_check_is_not_followed(
+    nothing_is_open, private_networks_allowed, peer, names
+):
     checked = peer(whole(b'"the one that was checked"', b"Connection: close"))
     other = peer(whole(b'"another"'), host="127.0.0.2", port=checked.port)
     names["shop.example"] = [["127.0.0.1"], ["127.0.0.2"]]
@@ -271,7 +279,9 @@ def test_a_name_that_turns_inward_later_is_refused_at_its_next_connect(settings,
     assert inside.connections == 0
 
 
-def test_the_second_address_is_tried_where_the_first_does_not_answer(private_networks_allowed, peer, names):
+def test_the_second_address_is_tried_where_the_first_does_not_answer(
+    nothing_is_open, private_networks_allowed, peer, names
+):
     there = peer(host="127.0.0.2")
     names["shop.example"] = [["127.0.0.3", "127.0.0.2"]]
     assert Http(provider="test", base_url=f"http://shop.example:{there.port}").request("GET", "/").status == 200

@@ -14,8 +14,9 @@ from decimal import Decimal
 import pytest
 
 from config import correlation
+from connections import http
 from connections.errors import Misconfigured, NotSent, ProviderError, RateLimited, TemporaryError
-from connections.http import Http
+from connections.http import Answer, Headers, Http
 from tests.connections.peer import OK, redirect, whole
 
 pytestmark = pytest.mark.usefixtures("private_networks_allowed")
@@ -26,9 +27,9 @@ def to(peer, **more) -> Http:
     return Http(provider="test", base_url=peer.origin, **{"timeout_s": 5, **more})
 
 
-def refusal(http: Http, method: str = "GET", path: str = "/", **more) -> ProviderError:
+def refusal(caller: Http, method: str = "GET", path: str = "/", **more) -> ProviderError:
     with pytest.raises(ProviderError) as caught:
-        http.request(method, path, **more)
+        caller.request(method, path, **more)
     assert caught.value.provider == "test"
     return caught.value
 
@@ -59,9 +60,9 @@ def test_parameters_are_written_so_that_every_server_reads_them_alike(peer):
 
 def test_a_base_url_keeps_its_folder(peer):
     shop = peer()
-    http = Http(provider="test", base_url=f"{shop.origin}/shop/")
-    http.request("GET", "/wp-json/wc/v3/orders")
-    http.request("GET")
+    caller = Http(provider="test", base_url=f"{shop.origin}/shop/")
+    caller.request("GET", "/wp-json/wc/v3/orders")
+    caller.request("GET")
     assert [request.target for request in shop.requests] == ["/shop/wp-json/wc/v3/orders", "/shop"]
 
 
@@ -98,9 +99,9 @@ def test_a_status_is_the_callers_business(peer):
 
 def test_neither_answer_nor_client_shows_what_it_holds(peer):
     shop = peer(whole(b'{"access_token": "S3cr3t"}', b"Set-Cookie: S3cr3t=1"))
-    http = to(shop, headers={"apikey": "S3cr3t"})
-    answer = http.request("GET", "/", params={"consumer_secret": "S3cr3t"})
-    assert "S3cr3t" not in f"{answer!r} {http!r}"
+    caller = to(shop, headers={"apikey": "S3cr3t"})
+    answer = caller.request("GET", "/", params={"consumer_secret": "S3cr3t"})
+    assert "S3cr3t" not in f"{answer!r} {caller!r}"
     assert "S3cr3t" in shop.requests[0].target
 
 
@@ -163,8 +164,8 @@ def test_a_header_that_cannot_be_written_is_refused_before_it_is_sent(peer, valu
 
 def test_the_providers_own_table_decides_what_a_status_means(peer):
     limited = whole(b"{}", status=b"429 Slow down")
-    http = to(peer(limited), classify=lambda answer: RateLimited(provider="test") if answer.status == 429 else None)
-    assert isinstance(refusal(http), RateLimited)
+    caller = to(peer(limited), classify=lambda answer: RateLimited(provider="test") if answer.status == 429 else None)
+    assert isinstance(refusal(caller), RateLimited)
 
 
 # --- time and size ---------------------------------------------------------------------------------------------------
@@ -199,9 +200,9 @@ def test_silence_ends_with_the_time_of_this_one_call(peer):
 
 def test_a_peer_that_takes_nothing_ends_the_call_too():
     listener = socket.create_server(("127.0.0.1", 0))
-    http = Http(provider="test", base_url=f"http://127.0.0.1:{listener.getsockname()[1]}", timeout_s=0.4)
+    caller = Http(provider="test", base_url=f"http://127.0.0.1:{listener.getsockname()[1]}", timeout_s=0.4)
     began = time.monotonic()
-    assert refusal(http, "POST", content=b"x" * (32 << 20)).code == "provider_timeout"
+    assert refusal(caller, "POST", content=b"x" * (32 << 20)).code == "provider_timeout"
     assert time.monotonic() - began < 1.5
     listener.close()
 
@@ -424,6 +425,23 @@ def test_a_login_is_never_carried_to_another_place(peer, place):
     answer = to(shop).request("GET", "/", auth=("k", "s"), follow_same_host_reads=3)
     assert (answer.status, len(shop.requests)) == (302, 1)
     assert (other.connections, elsewhere.connections) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    "old, location, target",
+    [
+        ("http://shop.example/a", "https://shop.example/a", "https://shop.example/a"),
+        ("http://shop.example/a", "https://shop.example:443/a", ""),
+        ("http://shop.example/a", "https://www.shop.example/a", ""),
+        ("http://shop.example:8080/a", "https://shop.example/a", ""),
+        ("https://shop.example/a", "http://shop.example/a", ""),
+        ("https://shop.example/a", "https://SHOP.example:443/b", "https://SHOP.example:443/b"),
+        ("https://shop.example/a", "https://shop.example:8443/b", ""),
+    ],
+)
+def test_a_plain_host_may_lead_to_its_secure_one_and_never_back(old, location, target):
+    answer = Answer(status=301, headers=Headers([("Location", location)]), body=b"", duration_ms=1, url=old)
+    assert http._further(old, answer) == target  # the usual ports cannot be had on every machine
 
 
 def test_a_redirect_is_looked_at_again_before_it_is_followed(peer, settings):

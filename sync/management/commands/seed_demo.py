@@ -1,6 +1,7 @@
 """`manage.py seed_demo`: the demo's two banks, linked the way a person's would be."""
 
 import json
+import logging
 import time
 from typing import Any
 
@@ -24,6 +25,7 @@ class Command(BaseCommand):
     def handle(self, *_args: Any, **_options: Any) -> None:
         if not settings.DEMO:
             raise CommandError("There is no demo here: DEMO is 0.")
+        logging.getLogger("connections.calls").setLevel(logging.WARNING)  # these calls are to ourselves
         demo = json.loads((settings.CAUSEWAY_HOME / "demo.json").read_text())
         headers = {"Authorization": f"Bearer {demo['user']['token']}", "X-Workspace": demo["workspace"]}
         api = Http(provider="causeway", base_url=f"{demo['url']}/api/v1", headers=headers, guard=False)

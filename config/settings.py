@@ -261,6 +261,9 @@ PLAID_SANDBOX_URL = env.url("PLAID_SANDBOX_URL", f"{SIMULATOR_URL}/plaid" if DEM
 PLAID_PRODUCTION_URL = env.url(
     "PLAID_PRODUCTION_URL", f"{SIMULATOR_URL}/plaid" if DEMO else "https://production.plaid.com"
 )
+PLAID_OWN_WEBHOOKS = env.flag(
+    "PLAID_OWN_WEBHOOKS", default=True
+)  # Items whose webhooks go elsewhere are told our address
 PLAID_CLIENT_NAME = env.text("PLAID_CLIENT_NAME", "Causeway")
 PLAID_LANGUAGE = env.text("PLAID_LANGUAGE", "en")
 PLAID_COUNTRY_CODES = env.text("PLAID_COUNTRY_CODES", "US,CA,GB,DE,FR,ES,NL,IE").split(",")

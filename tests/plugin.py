@@ -28,6 +28,7 @@ ENVIRONMENT = {
     "PLAID_SECRET": "test-plaid-secret",
     "PLAID_SANDBOX_URL": "http://127.0.0.1:9/plaid",  # nothing listens on the discard port: a test that needs a bank
     "PLAID_PRODUCTION_URL": "http://127.0.0.1:9/plaid",  # asks for the `simulator` fixture, and no other can leave
+    "PLAID_OWN_WEBHOOKS": "0",  # simulated Items call nobody, unless a test gives them an address
     "LEASE_S": "2",
     "TICK_S": "0.2",
     "OFFER_S": "1",

@@ -61,6 +61,9 @@ class PlaidItem(TenantModel):
     last_sync_error = models.TextField(blank=True)
     last_webhook_at = models.DateTimeField(null=True, blank=True)
     webhook_url = models.CharField(max_length=500, blank=True, help_text="Where Plaid says that it sends webhooks.")
+    webhook_asked_at = models.DateTimeField(
+        null=True, blank=True, help_text="When Plaid was last asked to send them to us instead."
+    )
     webhook_confirmed_at = models.DateTimeField(
         null=True, blank=True, help_text="Plaid acknowledged that address by a webhook that arrived."
     )

@@ -55,7 +55,7 @@ from connections.services import lifecycle
 from connections.services.accounts import accounts_lock, accounts_update
 from connections.services.audit import security_event_record
 from connections.services.plaid_items import ACCESS_TOKEN, readable_token, relink_completed
-from connections.services.plaid_links import webhook_url
+from connections.services.plaid_webhook_address import webhook_address_set, webhook_url
 from connections.waking import wake
 
 CALL_TRIES = 3
@@ -240,6 +240,7 @@ def _imported(row: ExportedItem, options: Options, seen: _Seen) -> Outcome:
             verdict = _write(row, member, found, options, stored=verdict.stored)
         except IntegrityError:  # somebody else has just made it
             verdict = _write(row, member, found, options, stored=verdict.stored)
+        found = _with_webhooks(row, verdict, found)
     return _told(row, verdict, found, options)
 
 
@@ -496,6 +497,15 @@ def _record(row: ExportedItem, item: PlaidItem, status: Status, options: Options
         item_id=row.item_id,
         is_from_cursor=bool(row.cursor) and not options.is_replay,
     )
+
+
+def _with_webhooks(row: ExportedItem, verdict: _Verdict, found: _Found | None) -> _Found | None:
+    """Its webhooks come to us from now on, where they may. A call of its own, after the row is written."""
+    if found is None or verdict.item is None or verdict.status not in (Status.CREATED, Status.TOKEN_UPDATED):
+        return found
+    client = PlaidClient(row.environment, item_key=fingerprint(row.access_token))
+    asked = {"item": verdict.item, "client": client, "access_token": row.access_token, "told": found.webhook}
+    return replace(found, webhook=webhook_url()) if webhook_address_set(**asked) else found
 
 
 # --- telling ---

@@ -17,6 +17,7 @@ from connections.providers.plaid import records
 from connections.providers.plaid.client import PlaidClient
 from connections.services import lifecycle
 from connections.services.accounts import accounts_update
+from connections.services.plaid_webhook_address import webhook_address_set
 from connections.waking import wake
 
 log = structlog.get_logger(__name__)
@@ -145,12 +146,13 @@ def details_fetch(*, connection: Connection, access_token: str) -> bool:
 
     Sets `details_at`, so that they are not read again for a day; where news came meanwhile they stay due.
     """
-    item = PlaidItem.objects.get(connection=connection)
+    item = PlaidItem.objects.select_related("connection").get(connection=connection)
     client = PlaidClient(connection.environment, item_key=item.item_id)
     try:
         accounts = records.bank_accounts(client.accounts_get(access_token))
         accounts_update(item=item, accounts=accounts, is_complete=True)
-        found = records.item_details(client.item_get(access_token))
+        answer = client.item_get(access_token)
+        found = records.item_details(answer)
     except CausewayError as error:
         log.warning(
             "item_details_missing",
@@ -159,6 +161,7 @@ def details_fetch(*, connection: Connection, access_token: str) -> bool:
             operator_detail=error.operator_detail,
         )
         return False
+    webhook_address_set(item=item, client=client, access_token=access_token, told=records.item_webhook(answer))
     facts = _institution_facts(client, item, found)
     same = PlaidItem.objects.filter(pk=item.pk, item_id=item.item_id).exclude(connection__status__in=CLOSED)
     if not same.update(**facts):

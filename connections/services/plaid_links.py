@@ -22,6 +22,7 @@ from connections.providers.plaid.client import PlaidClient
 from connections.services.audit import security_event_record
 from connections.services.plaid_exchange import public_token_exchange
 from connections.services.plaid_items import credential_of, relink_completed
+from connections.services.plaid_webhook_address import webhook_url
 
 log = structlog.get_logger(__name__)
 
@@ -127,10 +128,6 @@ def _request(*, user: User, connection: Connection | None, is_hosted: bool, redi
 def is_link_anew(connection: Connection | None) -> bool:
     """Whether signing in again is of no use: the bank is linked as a new Item, which takes the old one's place."""
     return connection is not None and connection.error_code == "bank_link_again"
-
-
-def webhook_url() -> str:
-    return f"{settings.PUBLIC_URL}/webhook/plaid"
 
 
 # --- following hosted sessions ---

@@ -17,6 +17,7 @@ from connections.models.connection import Status
 from connections.providers.plaid import records
 from connections.providers.plaid.client import PlaidClient
 from connections.services.plaid_items import credential_of, relink_completed
+from connections.services.plaid_webhook_address import webhook_address_set
 from connections.services.provider_pauses import environments_at_rest
 
 log = structlog.get_logger(__name__)
@@ -51,7 +52,10 @@ def _probe(item_pk: UUID, probed_at: datetime | None) -> bool:
         try:
             access_token = credential_of(item.connection).reveal()
             client = PlaidClient(item.connection.environment, item_key=item.item_id)
-            if not records.is_item_well(client.item_get(access_token)):
+            answer = client.item_get(access_token)
+            told = records.item_webhook(answer)
+            webhook_address_set(item=item, client=client, access_token=access_token, told=told)
+            if not records.is_item_well(answer):
                 return False
         except CausewayError as error:
             log.warning("probe_failed", item=item.item_id, code=error.code, operator_detail=error.operator_detail)

@@ -80,6 +80,10 @@ METHODS: dict[str, tuple[str, Callable[[PlaidClient, Any, Any], Any]]] = {
     ),
     "item_get": ("/item/get", lambda client, item, wire: client.item_get(item.token)),
     "item_remove": ("/item/remove", lambda client, item, wire: client.item_remove(item.token)),
+    "item_webhook_update": (
+        "/item/webhook/update",
+        lambda client, item, wire: client.item_webhook_update(item.token, "https://hub.example.org/webhook/plaid"),
+    ),
     "access_token_invalidate": (
         "/item/access_token/invalidate",
         lambda client, item, wire: client.access_token_invalidate(item.token),

@@ -31,6 +31,7 @@ PAGE_SIZE = 500  # the most that /transactions/sync gives
 MAX_ANSWER_BYTES = 64 << 20  # decoded; a page of 500 rows is under one
 READ_BYTES = 1 << 20
 ITEM_GET_PER_ITEM_MINUTE = 15  # Plaid's published rates
+ITEM_WEBHOOK_PER_ITEM_MINUTE = 15  # not published: what /item/get has
 INSTITUTIONS_PER_CLIENT_MINUTE = 400
 RECURRING_PER_ITEM_MINUTE, RECURRING_PER_CLIENT_MINUTE = 20, 1000
 _AUTH = ["clientId", "plaidVersion", "secret"]
@@ -106,6 +107,11 @@ class PlaidClient:
     def item_remove(self, access_token: str) -> Json:
         """Ends the Item, its token and its billing. A second call raises what says that it is gone."""
         return self._json("/item/remove", {"access_token": self._own(access_token)})
+
+    def item_webhook_update(self, access_token: str, url: str) -> Json:
+        """{item}. From now on webhooks of the Item go to `url`, the first of them to acknowledge it. Safe to repeat."""
+        self._take("item_webhook", ITEM_WEBHOOK_PER_ITEM_MINUTE)
+        return self._json("/item/webhook/update", {"access_token": self._own(access_token), "webhook": url})
 
     def access_token_invalidate(self, access_token: str) -> Json:
         """{new_access_token}. The old token dies with the call: after an unknown outcome it must not be repeated."""

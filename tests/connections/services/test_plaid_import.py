@@ -155,6 +155,22 @@ def test_an_item_comes_over_with_its_accounts_and_waits_for_its_first_sync(run, 
     assert row["webhook"] == "elsewhere"
 
 
+@pytest.mark.parametrize("own", [True, False])
+def test_webhooks_of_what_came_over_are_moved_to_us_where_they_may(run, made, alice, simulator, settings, own):
+    settings.PLAID_OWN_WEBHOOKS, settings.PUBLIC_URL = own, "http://127.0.0.1:9/new"
+    item = made()
+    dry = run([exported(item)], "--dry-run")
+    assert dry.report["rows"][0]["webhook"] == "elsewhere"
+    ran = run([exported(item)])
+    told = "http://127.0.0.1:9/new/webhook/plaid" if own else "http://127.0.0.1:9/old"
+    assert ran.report["rows"][0]["webhook"] == ("here" if own else "elsewhere")
+    assert simulator.control("GET", f"items/{item['item_id']}")["webhook"] == told
+    assert PlaidItem.objects.get().webhook_url == told
+    before = len(simulator.control("GET", f"log?item_id={item['item_id']}")["requests"])
+    assert run([exported(item)]).statuses == ["unchanged"]
+    assert len(simulator.control("GET", f"log?item_id={item['item_id']}")["requests"]) == before
+
+
 def test_what_came_over_is_told_and_on_record(run, made, alice):
     item = made()
     ran = run([exported(item)])

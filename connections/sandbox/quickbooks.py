@@ -14,6 +14,7 @@ from .faults import AFTER, BEFORE, Fault, Faults
 from .quickbooks_api import MINOR_VERSION, Call
 from .quickbooks_books import Books
 from .quickbooks_errors import Problem, QuickBooksFault, fault
+from .quickbooks_life import Clock
 from .quickbooks_limits import Throttles
 from .quickbooks_oauth import OAuth
 from .quickbooks_store import Company, Work, stamp
@@ -34,6 +35,7 @@ class QuickBooksSimulator:
         self.throttles = Throttles(enabled=has_limits)
         self.courier = Courier(self.world, self.faults)
         self.oauth = OAuth(self)
+        self.clock = Clock(self, life_interval_s)
         self.strict_minor_version = True
         self.requests: deque[dict[str, Any]] = deque(maxlen=LOG_LENGTH)
         self._requests_lock = threading.Lock()

@@ -287,6 +287,10 @@ class Control:
             wanted = self.body.get("request_ids") or list(company.replays)
             return {"forgotten": sum(company.replays.pop(one, None) is not None for one in wanted)}
 
+    def post_companies_advance(self, company: Company) -> dict[str, Any]:
+        """{"steps"?: 1}: so much life, the same for the same seed and step."""
+        return {"done": self.simulator.clock.live(company, int(self.body.get("steps", 1)))}
+
     def get_companies_truth(self, company: Company) -> dict[str, Any]:
         """Pages of what is true now: ?entity=&after=<place>&limit=; inactive ones too. `next` is null on the last."""
         entity = self.query["entity"]

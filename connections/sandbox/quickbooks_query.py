@@ -12,7 +12,7 @@ from typing import Any
 from . import exact
 from .quickbooks_errors import QuickBooksFault, fault
 from .quickbooks_fields import LISTS, LISTS_READ_ONLY, TABLES, Object
-from .quickbooks_store import Company, Row, Table, instant, texts, value_of
+from .quickbooks_store import KEYS, Company, Row, Table, instant, texts, value_of
 
 DEFAULT_RESULTS, MAX_RESULTS = 100, 1000
 TOKEN = re.compile(
@@ -248,15 +248,35 @@ SIGNS: dict[str, Callable[[Any, Any], bool]] = {
 }
 
 
-def _test(condition: Condition) -> Callable[[Object], bool]:
+class Subject:
+    """A row under test: what its keys hold is at hand, the rest is read from its text once."""
+
+    __slots__ = ("_names", "_shown", "row")
+
+    def __init__(self, row: Row, names: tuple[str, ...]):
+        self.row = row
+        self._names = names
+        self._shown: Object | None = None
+
+    def value(self, name: str) -> Any:
+        if name in self._names:
+            return self.row.keys[self._names.index(name)]
+        if self._shown is None:
+            self._shown = self.row.shown()
+        return _comparable(self._shown, name)
+
+
+def _test(condition: Condition) -> Callable[[Subject], bool]:
     name, given = condition.name, condition.value
     if condition.sign == "LIKE":
         likes = _like(given)
-        return lambda shown: (value := value_of(shown, name)) is not None and likes(str(value))
+        return lambda subject: (value := subject.value(name)) is not None and likes(str(value))
     compare = SIGNS[condition.sign]
     if name == "Id" and condition.sign != "IN":
-        return lambda shown: compare(_id_order(shown["Id"]), _id_order(str(given)))
-    return lambda shown: (value := _comparable(shown, name)) is not None and compare(value, given)
+        return lambda subject: compare(_id_order(subject.row.id), _id_order(str(given)))
+    if name == "Active":
+        return lambda subject: compare(subject.row.is_active, given)
+    return lambda subject: (value := subject.value(name)) is not None and compare(value, given)
 
 
 def _id_order(object_id: str) -> tuple[int, str]:
@@ -291,7 +311,8 @@ class Search:
         tests = [_test(condition) for condition in self.left]
         if not tests:
             return iter(rows)
-        return (row for row in rows if _passes(row, tests))
+        names = KEYS.get(self.table.entity, ())
+        return (row for row in rows if _passes(Subject(row, names), tests))
 
     def _candidates(self) -> Iterable[Row]:
         """The smallest set that an index offers, in the order asked for where the index has one."""
@@ -344,9 +365,8 @@ class Search:
         return nothing + [row for _value, _place, row in some]
 
 
-def _passes(row: Row, tests: list[Callable[[Object], bool]]) -> bool:
-    shown = row.shown()
-    return all(test(shown) for test in tests)
+def _passes(subject: Subject, tests: list[Callable[[Subject], bool]]) -> bool:
+    return all(test(subject) for test in tests)
 
 
 def _bounds(span: list[Condition]) -> tuple[int | None, int | None]:

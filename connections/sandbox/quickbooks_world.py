@@ -122,7 +122,7 @@ class World:
         elif kind == "state":
             set_state(self.companies[event["realm"]], event["state"])
         elif kind == "grant":
-            self._keep(Grant(**event["grant"]))
+            self._keep(_revived(event["grant"]))
         elif kind == "app":
             self.apps[event["app"]["client_id"]] = App(**event["app"])
         elif kind == "policy":
@@ -192,6 +192,13 @@ class World:
             self.by_access[token] = grant
         for token in (grant.refresh_token, *grant.old_refresh):
             self.by_refresh[token] = grant
+
+
+def _revived(kept: Object) -> Grant:
+    """A journalled grant: its times come back as Decimals, which do not mix with the clock's floats."""
+    times = {name: float(kept[name]) for name in kept if name.endswith("_at")}
+    ends = {name: {token: float(end) for token, end in kept[name].items()} for name in ("access", "old_refresh")}
+    return Grant(**kept | times | ends)
 
 
 def set_state(company: Company, state: Object) -> None:

@@ -25,6 +25,11 @@ from pathlib import Path
 import psutil
 
 SUPERUSER = "causeway"
+# Whoever reaches the socket is trusted, but for the logins of simulated projects: these have passwords to be tested.
+ACCESS = """\
+local all /^causeway_sim_ scram-sha-256
+local all all trust
+"""
 SOCKET_PATH_LIMIT = 100  # sun_path: 104 bytes on macOS, 108 on Linux, the closing zero included
 LOG_LIMIT_BYTES = 10_000_000
 START_LIMIT_S = 60.0
@@ -120,6 +125,8 @@ class Embedded:
                 self._initialise(programs, account)
             self._check_version()
             self._disown_stale_pid_file()
+            self._access_file.write_text(ACCESS)
+            self._access_file.chmod(0o644)
             options = [part for name, value in self._postgres_options().items() for part in ("-c", f"{name}={value}")]
             command = [str(programs / "postgres"), "-D", str(self.postgres_data), *options]
             self._spawn(command, self.postgres_log, self.is_postgres_ready, account, patience_s)
@@ -176,6 +183,10 @@ class Embedded:
     @property
     def _left_data(self) -> Path:
         return self.base.with_name(f"{self.base.name}.left")
+
+    @property
+    def _access_file(self) -> Path:
+        return self.base / "access.conf"
 
     @property
     def _valkey_pid_file(self) -> Path:
@@ -335,6 +346,7 @@ class Embedded:
     def _postgres_options(self) -> Mapping[str, str]:
         options = {
             "listen_addresses": "",
+            "hba_file": str(self._access_file),
             "unix_socket_directories": str(self.socket_dir),
             "unix_socket_permissions": "0700",
             "max_connections": "200",

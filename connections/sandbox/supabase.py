@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import threading
 import time
 import uuid
@@ -13,6 +14,7 @@ from typing import Any
 from . import exact, supabase_control, supabase_keys
 from .faults import AFTER, BEFORE, Fault, Faults
 from .supabase_errors import GATEWAY, ApiError, GatewayError
+from .supabase_postgres import Doors
 from .supabase_projects import NoDatabase, Project, Projects
 from .supabase_rest import Call
 from .wire import Request, Response, hang_up, send_truncated, stopping
@@ -33,11 +35,14 @@ class SupabaseSimulator:
         self.requests: deque[dict[str, Any]] = deque(maxlen=LOG_LENGTH)
         self._requests_lock = threading.Lock()
         self._requests_seq = 0
+        self.doors = Doors(self, folder, host) if self.projects.dsn else None
         if is_demo and self.projects.named(DEMO) is None:
             with contextlib.suppress(NoDatabase):  # every request says it again
                 self.projects.create(name=DEMO)
 
     def stop(self) -> None:
+        if self.doors:
+            self.doors.stop()
         self.projects.close()
 
     def handle(self, request: Request) -> Response:
@@ -46,7 +51,7 @@ class SupabaseSimulator:
         entry: dict[str, Any] = {
             "method": request.method,
             "path": request.path,
-            "query": request.query_string,
+            "query": re.sub(r"(?i)(apikey=)[^&]*", r"\1…", request.query_string),
             "project": None,
             "role": None,
             "key": None,

@@ -14,6 +14,7 @@ from psycopg import sql
 from . import exact, supabase_roles
 from .supabase_errors import ApiError
 from .supabase_projects import STATES, NoDatabase, Project
+from .supabase_tls import DOMAIN
 from .wire import Request, Response
 
 if TYPE_CHECKING:
@@ -174,6 +175,13 @@ class Control:
         elif re.search(r"\bnotify\s+pgrst\b", text, re.IGNORECASE):
             schema.listen(hears_ddl=False, patience_s=2)
 
+    def post_project_disconnect(self, project: Project) -> dict[str, Any]:
+        """Whoever is connected to the database is cut off (57P01), the Data API too."""
+        query = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = %s"
+        with self.projects.admin() as admin:
+            found = admin.execute(query, [project.database]).fetchone()
+        return {"disconnected": found[0] if found else 0}
+
     def post_project_reload(self, project: Project) -> dict[str, Any]:
         """The Data API looks at the database again, now."""
         schema = self.projects.live(project).schema
@@ -204,6 +212,25 @@ class Control:
             "statement_timeout_ms": project.statement_timeout_ms,
             "switches": project.switches,
             "roles": project.role_names,
+            "direct": self._direct(project),
+        }
+
+    def _direct(self, project: Project) -> dict[str, Any] | None:
+        """How the tables' owner connects directly; `ca_pem` is what verify-full needs."""
+        doors = self.simulator.doors
+        if doors is None:
+            return None
+        host = "127.0.0.1" if doors.host in ("", "0.0.0.0", "::") else doors.host  # noqa: S104
+        password = project.passwords["postgres"]
+        return {
+            "host": host,
+            "host_name": f"db.{project.ref}.{DOMAIN}",
+            "ports": doors.ports,
+            "user": f"postgres.{project.ref}",
+            "password": password,
+            "database": "postgres",
+            "dsn": f"postgresql://postgres.{project.ref}:{password}@{host}:{doors.ports['session']}/postgres",
+            "ca_pem": doors.authority.pem,
         }
 
 

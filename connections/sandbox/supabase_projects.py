@@ -69,7 +69,6 @@ class Project:
             "auto_reload": True,
             "safeupdate": False,
             "ssl_enforced": False,
-            "direct": True,
         }
     )
 
@@ -115,6 +114,7 @@ class Projects:
         self.lock = threading.RLock()
         self.projects: dict[str, Project] = {}
         self._live: dict[str, Live] = {}
+        self._address: tuple[str, int] | None = None
         for event in self.journal.replay():
             self._apply(event)
 
@@ -154,6 +154,13 @@ class Projects:
         except psycopg.Error as error:
             reason = str(error).strip().splitlines()[-1]
             raise NoDatabase(f"The simulated Supabase cannot reach its PostgreSQL: {reason}") from None
+
+    def address(self) -> tuple[str, int]:
+        """Where the server listens: host or socket folder, and port. Raises NoDatabase."""
+        if self._address is None:
+            with self.admin() as admin:
+                self._address = (admin.info.host, admin.info.port)
+        return self._address
 
     def dsn_of(self, project: Project, role: str) -> str:
         """How a role of the project logs in."""

@@ -103,15 +103,22 @@ class SchemaCache:
         """
         reasons = ("", "reload schema", "ddl") if hears_ddl else ("", "reload schema")
         with self._lock:
-            listener = self._listening()
-            try:
-                told = [note.payload for note in listener.notifies(timeout=patience_s, stop_after=1)]
-                told += [note.payload for note in listener.notifies(timeout=0)] if told else []
-                if not self._is_loaded or any(word in reasons for word in told):
-                    self._load(listener)
-            except psycopg.Error as error:
-                listener.close()
-                raise ApiError("PGRST002", details=str(error)) from None
+            for has_another_try in (True, False):
+                listener = self._listening()
+                try:
+                    self._hear(listener, reasons, patience_s)
+                except psycopg.Error as error:
+                    listener.close()  # the server may have gone and come back meanwhile
+                    if not has_another_try:
+                        raise ApiError("PGRST002", details=str(error)) from None
+                else:
+                    return
+
+    def _hear(self, listener: psycopg.Connection, reasons: tuple[str, ...], patience_s: float) -> None:
+        told = [note.payload for note in listener.notifies(timeout=patience_s, stop_after=1)]
+        told += [note.payload for note in listener.notifies(timeout=0)] if told else []
+        if not self._is_loaded or any(word in reasons for word in told):
+            self._load(listener)
 
     def reload(self) -> None:
         with self._lock:

@@ -20,6 +20,10 @@ def installation(tmp_path):
     Embedded(made.home).remove()
 
 
+def supabase_projects(demo: dict) -> list[dict]:
+    return call("GET", f"{demo['simulator_url']}/supabase/_control/projects")[1]["projects"]
+
+
 def test_everything_starts_stops_and_finds_its_data_again(installation):
     installation.start()
     file = installation.home / "demo.json"
@@ -29,6 +33,8 @@ def test_everything_starts_stops_and_finds_its_data_again(installation):
     assert list(demo["user"]) == list(demo["operator"]) == ["username", "password", "token"]
     assert demo["url"] == installation.url
     assert call("GET", f"{demo['simulator_url']}/healthz")[0] == 200
+    (project,) = supabase_projects(demo)
+    assert (project["name"], project["state"]) == ("demo", "active")
     assert wait_until(lambda: "Ctrl-C stops everything." in installation.screen(), 10)
     assert demo["user"]["password"] in installation.screen()
     assert not (installation.home / "seeding").exists()
@@ -49,6 +55,7 @@ def test_everything_starts_stops_and_finds_its_data_again(installation):
     assert again["user"]["password"] == demo["user"]["password"]
     assert again["user"]["token"] != demo["user"]["token"]
     assert "The demo has its banks already." in installation.screen()
+    assert supabase_projects(demo) == [project]
 
 
 def test_a_taken_port_stops_it_before_anything_is_started(installation):

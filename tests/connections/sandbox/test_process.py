@@ -172,7 +172,7 @@ def test_management_command_becomes_the_simulators(tmp_path):
 
 
 def test_start_needs_no_django_and_imports_nothing_of_ours():
-    code = "import connections.sandbox.server, connections.sandbox.plaid, sys; print(*sorted(sys.modules))"
+    code = "import connections.sandbox.server, connections.sandbox.plaid, connections.sandbox.supabase, sys; print(*sorted(sys.modules))"
     loaded = subprocess.check_output([sys.executable, "-c", code], cwd=REPO, text=True).split()
     ours = {name for name in loaded if name.partition(".")[0] in ("config", "connections", "sync", "webhooks")}
     assert not [name for name in loaded if name.partition(".")[0] in ("django", "plaid", "httpx")]

@@ -133,9 +133,9 @@ class Control:
     def _shown(self, store: Store) -> Json:
         keys = [key.shown() for key in store.keys.values()]
         first = {name: keys[0][name] for name in ("consumer_key", "consumer_secret")} if keys else {}
-        shown = (
-            {"name": store.name, "url": store.reached_at, "home": store.home} | store.settings | first | {"keys": keys}
-        )
+        store.reached_at = store.reached_at or f"{self.request.origin}{self.request.mount}/{store.name}"
+        shown = store.settings | {"name": store.name, "url": store.reached_at, "home": store.home}
+        shown |= first | {"keys": keys}
         counts = {name: len(store.tables[name].rows) for name in TABLES}
         return shown | {"currency": store.currency, "decimals": store.decimals, "counts": counts, "now": store.now()}
 

@@ -175,12 +175,12 @@ def discount(order: dict[str, Any], coupon: dict[str, Any], line: dict[str, Any]
     """Take the coupon off the lines' totals and write its `coupon_lines` entry `line`."""
     lines, amount = order["line_items"], number(coupon["amount"])
     before = sum((item["total"] for item in lines), ZERO)
-    left = min(amount, before) if coupon["discount_type"] == "fixed_cart" else ZERO
+    left = min(rounded(amount, decimals), before) if coupon["discount_type"] == "fixed_cart" else ZERO
     for place, item in enumerate(lines):
         if coupon["discount_type"] == "percent":
             off = rounded(item["total"] * amount / 100, decimals)
         elif coupon["discount_type"] == "fixed_product":
-            off = min(item["total"], amount * item["quantity"])
+            off = min(item["total"], rounded(amount, decimals) * item["quantity"])
         else:
             share = rounded(amount * item["total"] / before, decimals) if before else ZERO
             off = min(left if place == len(lines) - 1 else min(share, left), item["total"])

@@ -160,7 +160,7 @@ class Store:
         return show[table](self, row, body)
 
     def refund_ids(self, order_id: int) -> list[int]:
-        """Of this order, the newest first."""
+        """Of this order, the oldest first."""
         return self.tables["refunds"].owned.get(order_id, [])
 
     def variation_prices(self, product_id: int) -> list[str]:

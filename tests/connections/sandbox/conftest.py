@@ -17,6 +17,7 @@ import pytest
 from tests.conftest import maintenance_dsn
 
 from .quickbooks import QuickBooks
+from .shops import Shop
 
 REPO = Path(__file__).resolve().parents[3]
 KEYS = {"PLAID-CLIENT-ID": "demo-client-id", "PLAID-SECRET": "demo-secret"}
@@ -226,6 +227,26 @@ def simulator(tmp_path_factory):
     running = Simulator(tmp_path_factory.mktemp("simulators"), "--ready-after-s", "0.3", "--no-limits")
     yield running
     running.stop()
+
+
+@pytest.fixture
+def open_shop(simulator):
+    """Makes a shop of the simulated WooCommerce; they are closed at the end."""
+    opened: list[Shop] = []
+
+    def make(**settings: Any) -> Shop:
+        opened.append(Shop(simulator.origin, settings))
+        return opened[-1]
+
+    yield make
+    for shop in opened:
+        shop.close()
+
+
+@pytest.fixture
+def shop(open_shop) -> Shop:
+    """Empty but for its tax rates and coupons, in Edmonton."""
+    return open_shop(orders=0, products=0, customers=0)
 
 
 @pytest.fixture(scope="session")

@@ -243,7 +243,7 @@ def run_fail(held: Claim, position: Position, error: CausewayError) -> None:
                 "error": scrub(f"{error.code}: {error.operator_detail or error.detail}"),
                 "is_reauth": isinstance(error, NeedsReauth),
                 "is_over": isinstance(error, AccessWithdrawn),
-                "is_churned": isinstance(error, AccountsChanged),
+                "is_churned": isinstance(error, AccountsChanged) or error.code == "bank_no_accounts",
             },
         )
     log.warning(

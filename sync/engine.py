@@ -18,6 +18,7 @@ from uuid import UUID
 import structlog
 from django.conf import settings
 from django.db import DataError, InterfaceError, OperationalError, transaction
+from django.db.models import F
 
 from config import correlation
 from connections.errors import (
@@ -25,6 +26,7 @@ from connections.errors import (
     CursorDisowned,
     LeaseLost,
     MutationDuringPagination,
+    NeedsReauth,
     PermanentError,
     RateLimited,
     TemporaryError,
@@ -33,8 +35,9 @@ from connections.models import Connection, PlaidItem, PlaidItemAccount
 from connections.providers.base import SyncPage
 from connections.providers.plaid import records
 from connections.providers.plaid.client import PlaidClient
-from connections.services.accounts import accounts_keep_past, accounts_lock
+from connections.services.accounts import accounts_keep_past, accounts_lock, has_accounts
 from connections.services.plaid_items import details_fetch
+from connections.waking import wake
 from sync import merge, staging
 from sync.claimed_run import Position, records_set_aside, run_end, run_fail, run_hold, run_open, run_suspend
 from sync.leases import Claim, Renewal, claim, fence, renewed
@@ -113,6 +116,7 @@ class _Sync:
         self.held, self.position, self.renewal = held, position, renewal
         self.deadline, self.is_large_queue = deadline, is_large_queue
         self.known_accounts: set[str] | None = None
+        self.is_bare = False  # the bank shares no account any more
         self.is_in_doubt = False  # rows are here that a replay of an incomplete history did not tell
 
     def run(self) -> Outcome:
@@ -228,7 +232,9 @@ class _Sync:
         if page.account_ids <= self.known_accounts and not is_reading_due:
             return
         self.held.is_details_due = False  # asked once a claim, whatever came of it
-        details_fetch(connection=Connection.objects.get(pk=self.held.connection_id), access_token=self.access_token)
+        bank = Connection.objects.get(pk=self.held.connection_id)
+        if details_fetch(connection=bank, access_token=self.access_token):
+            self.is_bare = not has_accounts(bank.pk)
         mappings = PlaidItemAccount.objects.filter(item_id=self.held.item_id)
         self.known_accounts = set(mappings.values_list("plaid_account_id", flat=True))
         # An account that is closed or no longer shared is not listed any more, but its history still comes.
@@ -243,6 +249,8 @@ class _Sync:
         is_direct = not is_staged and not final.is_empty
         if is_direct or self.held.is_details_due:
             self._learn_accounts(final)
+        if self.is_bare and final.is_empty and not is_staged:
+            raise NeedsReauth(code="bank_no_accounts", operator_detail="the bank shares no account any more")
         self.renewal.check()
         if is_staged:
             ledger = self._commit(final, lambda: self._merge_stage(final))
@@ -250,6 +258,8 @@ class _Sync:
             ledger = self._apply_directly(final)
         else:
             ledger = self._commit(final, None)
+        if self.is_bare:  # its last news is here; the next turn, which finds none, asks its owner
+            self._look_again()
         log.info(
             "synced",
             run=str(self.position.run_id),
@@ -258,6 +268,11 @@ class _Sync:
             created=ledger.created,
         )
         return Outcome.SYNCED
+
+    def _look_again(self) -> None:
+        mine = PlaidItem.objects.filter(pk=self.held.item_id, item_id=self.held.plaid_item_id)
+        mine.update(details_at=None, dirty_seq=F("dirty_seq") + 1, offered_until=None)
+        wake("sync.tasks.dispatch")
 
     def _apply_directly(self, final: SyncPage) -> Ledger:
         try:

@@ -68,6 +68,8 @@ class PlaidItemAdmin(ReadOnlyAdmin):
                     "last_synced_at_exact",
                     "auto_sync_at_exact",
                     "last_webhook_at_exact",
+                    "webhook_url_whole",
+                    "webhook_asked_at_exact",
                     "webhook_confirmed_at_exact",
                     "details_at_exact",
                     "account_selection_at_exact",

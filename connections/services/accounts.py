@@ -60,6 +60,17 @@ def accounts_update(*, item: PlaidItem, accounts: Iterable[BankAccount], is_comp
         gone.update(status=Account.Status.MISSING, updated_at=timezone.now())
 
 
+def has_accounts(connection_id: UUID) -> bool:
+    """Whether the bank shares any account that its owner has not removed here, as it was last read."""
+    return Account.objects.filter(connection_id=connection_id, status=Account.Status.ACTIVE).exists()
+
+
+def is_any_wanted(item: PlaidItem, accounts: Iterable[BankAccount]) -> bool:
+    """Whether these, which the bank shares, are more than what its owner has removed here."""
+    removed = PlaidItemAccount.objects.filter(item=item, account__status=Account.Status.ARCHIVED)
+    return bool({account.external_id for account in accounts} - set(removed.values_list("plaid_account_id", flat=True)))
+
+
 @transaction.atomic
 def accounts_keep_past(*, item: PlaidItem, accounts: Iterable[BankAccount]) -> None:
     """Make room for the history of accounts that the bank lists no more: missing ones, or an old id of one we have."""

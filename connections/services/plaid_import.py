@@ -339,6 +339,8 @@ def _ask(row: ExportedItem) -> _Found:
     if not isinstance(trouble, NeedsReauth):
         try:
             accounts = records.bank_accounts(_patiently(lambda: client.accounts_get(row.access_token)))
+            if not accounts:
+                trouble = NeedsReauth(code="bank_no_accounts", operator_detail="the bank shares no account any more")
         except NeedsReauth as needs:
             trouble = needs
         except TemporaryError as error:
@@ -504,8 +506,8 @@ def _with_webhooks(row: ExportedItem, verdict: _Verdict, found: _Found | None) -
     if found is None or verdict.item is None or verdict.status not in (Status.CREATED, Status.TOKEN_UPDATED):
         return found
     client = PlaidClient(row.environment, item_key=fingerprint(row.access_token))
-    asked = {"item": verdict.item, "client": client, "access_token": row.access_token, "told": found.webhook}
-    return replace(found, webhook=webhook_url()) if webhook_address_set(**asked) else found
+    is_set = webhook_address_set(item=verdict.item, client=client, access_token=row.access_token, told=found.webhook)
+    return replace(found, webhook=webhook_url()) if is_set else found
 
 
 # --- telling ---

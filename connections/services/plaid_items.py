@@ -12,7 +12,7 @@ from config import correlation
 from connections.errors import CausewayError, Conflict, NeedsReauth
 from connections.models import Connection, Credential, PlaidItem, RetiredPlaidItem
 from connections.models.connection import CLOSED
-from connections.providers.base import ItemDetails
+from connections.providers.base import ItemDetails, Json
 from connections.providers.plaid import records
 from connections.providers.plaid.client import PlaidClient
 from connections.services import lifecycle
@@ -149,7 +149,7 @@ def details_fetch(*, connection: Connection, access_token: str) -> bool:
     item = PlaidItem.objects.select_related("connection").get(connection=connection)
     client = PlaidClient(connection.environment, item_key=item.item_id)
     try:
-        accounts = records.bank_accounts(client.accounts_get(access_token))
+        accounts = records.bank_accounts(_shared(client, access_token))
         accounts_update(item=item, accounts=accounts, is_complete=True)
         answer = client.item_get(access_token)
         found = records.item_details(answer)
@@ -175,6 +175,16 @@ def details_fetch(*, connection: Connection, access_token: str) -> bool:
     if named := facts["institution_name"]:
         Connection.objects.filter(pk=connection.pk, name__in=["", "Bank"]).update(name=named)
     return True
+
+
+def _shared(client: PlaidClient, access_token: str) -> list[Json]:
+    """The accounts that the bank shares now. That there are none is an answer, and no error."""
+    try:
+        return client.accounts_get(access_token)
+    except NeedsReauth as error:
+        if error.code != "bank_no_accounts":
+            raise
+        return []
 
 
 def _institution_facts(client: PlaidClient, item: PlaidItem, found: ItemDetails) -> dict[str, str]:

@@ -16,6 +16,7 @@ from connections.models import Connection, PlaidItem
 from connections.models.connection import Status
 from connections.providers.plaid import records
 from connections.providers.plaid.client import PlaidClient
+from connections.services.accounts import is_any_wanted
 from connections.services.plaid_items import credential_of, relink_completed
 from connections.services.plaid_webhook_address import webhook_address_set
 from connections.services.provider_pauses import environments_at_rest
@@ -55,7 +56,7 @@ def _probe(item_pk: UUID, probed_at: datetime | None) -> bool:
             answer = client.item_get(access_token)
             told = records.item_webhook(answer)
             webhook_address_set(item=item, client=client, access_token=access_token, told=told)
-            if not records.is_item_well(answer):
+            if not records.is_item_well(answer) or not _has_accounts(item, client, access_token):
                 return False
         except CausewayError as error:
             log.warning("probe_failed", item=item.item_id, code=error.code, operator_detail=error.operator_detail)
@@ -64,6 +65,13 @@ def _probe(item_pk: UUID, probed_at: datetime | None) -> bool:
             log.exception("probe_broke", item=item.item_id, error=type(error).__name__)
             return False
         return _repaired(item)
+
+
+def _has_accounts(item: PlaidItem, client: PlaidClient, access_token: str) -> bool:
+    """A login without accounts is in no trouble for Plaid: only the accounts themselves say that there are some again."""
+    if item.connection.error_code != "bank_no_accounts":
+        return True
+    return is_any_wanted(item, records.bank_accounts(client.accounts_get(access_token)))
 
 
 @transaction.atomic

@@ -249,6 +249,7 @@ class Projects:
             verifier = self._verifier(admin, project.role(role), project.passwords[role])
             rights = "CREATEROLE" if role == "postgres" else "NOINHERIT"
             self._execute(admin, f"CREATE ROLE {{}} LOGIN {rights} PASSWORD {{!}}", project.role(role), verifier)
+            self._execute(admin, "GRANT {} TO CURRENT_USER", project.role(role))  # a superuser would not need it
         for role in API_ROLES:
             rights = "BYPASSRLS" if role == "service_role" else ""
             self._execute(admin, f"CREATE ROLE {{}} NOLOGIN NOINHERIT {rights}", project.role(role))

@@ -348,16 +348,14 @@ class Transaction:
 
     def __init__(self, call: Call, *, is_read_only: bool):
         self.call = call
-        self.mode = "READ ONLY" if is_read_only else "READ WRITE"
+        self.mode = "READ ONLY" if is_read_only else ""  # else as the database has it
 
     def __enter__(self) -> psycopg.Cursor:
         self._lease = self.call.live.pool.connection()
         self.connection = self._lease.__enter__()
         try:
             self.cursor = self.connection.cursor()
-            default = self.connection.execute("SHOW default_transaction_read_only").fetchone()
-            mode = "READ ONLY" if default == ("on",) else self.mode
-            self.cursor.execute(f"BEGIN ISOLATION LEVEL READ COMMITTED {mode}")
+            self.cursor.execute(f"BEGIN ISOLATION LEVEL READ COMMITTED {self.mode}")
             self.cursor.execute(*self._context())
         except psycopg.Error as error:
             self._leave(error)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
 
 import httpx
+import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 
 from tests.conftest import maintenance_dsn
 
@@ -131,6 +134,40 @@ def test_without_a_database_the_others_work_and_supabase_says_why(tmp_path, dsn)
             assert "PostgreSQL" in answer.text
         assert simulator.item().page()["added"]
     finally:
+        simulator.stop()
+
+
+def test_a_login_that_is_no_superuser_is_enough(servers, tmp_path):
+    name = f"sim_lesser_{os.getpid()}"
+    with psycopg.connect(maintenance_dsn(), autocommit=True) as admin:
+        admin.execute(f"CREATE ROLE {name} LOGIN CREATEDB CREATEROLE BYPASSRLS PASSWORD 'lesser'")
+    dsn = make_conninfo(maintenance_dsn(), user=name, password="lesser", dbname="postgres")
+    simulator = Simulator(tmp_path, SIMULATOR_DATABASE_URL=dsn)
+    made = Supabase(simulator, "lesser")
+    try:
+        made.sql(Supabase.ORDERS)
+        assert made.call("POST", "/orders", ORDER).status_code == 201
+        assert made.control(f"projects/{made.ref}/disconnect")["disconnected"] > 0
+    finally:
+        made.close()
+        simulator.stop()
+        with psycopg.connect(maintenance_dsn(), autocommit=True) as admin:
+            admin.execute(f"DROP ROLE {name}")
+
+
+def test_a_database_that_was_taken_away_is_made_again(servers, tmp_path):
+    simulator = Simulator(tmp_path, SIMULATOR_DATABASE_URL=maintenance_dsn())
+    made = Supabase(simulator, "lost")
+    try:
+        simulator.stop()
+        with psycopg.connect(maintenance_dsn(), autocommit=True) as admin:
+            admin.execute(f"DROP DATABASE causeway_sim_{made.ref} WITH (FORCE)")
+        simulator.start()
+        url = f"{simulator.origin}/supabase/{made.ref}/rest/v1/orders"
+        answer = httpx.get(url, headers={"apikey": made.keys["secret"]})
+        assert (answer.status_code, answer.json()["code"]) == (404, "PGRST205")
+    finally:
+        made.close()
         simulator.stop()
 
 

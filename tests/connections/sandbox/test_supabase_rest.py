@@ -21,8 +21,8 @@ def test_upsert_creates_then_merges_and_says_which(supabase: Supabase):
     assert first.headers["preference-applied"] == "resolution=merge-duplicates, return=minimal"
     mixed = supabase.call("POST", UPSERT, [order(2, total="7"), order(3)], prefer=f"{MERGE},count=exact")
     assert (mixed.status_code, mixed.headers["content-range"]) == (201, "*/2")
-    again = supabase.call("POST", UPSERT, [order(2, total="8"), order(3)], prefer=MERGE)
-    assert again.status_code == 200
+    again = supabase.call("POST", UPSERT, [order(2, total="8"), order(3)], prefer=f"{MERGE},tx=rollback")
+    assert (again.status_code, again.headers["preference-applied"]) == (200, first.headers["preference-applied"])
     assert [(row["source_id"], row["total"]) for row in supabase.rows("orders")] == [("1", 1.5), ("2", 8), ("3", 3.5)]
     assert {row["note"] for row in supabase.rows("orders")} == {"new"}
 

@@ -5,11 +5,22 @@ import time
 import structlog
 from celery import shared_task
 
-from connections.services import audit_seals, disconnecting, event_dispatch, idempotency, plaid_removal
+from connections.services import (
+    audit_seals,
+    disconnecting,
+    event_dispatch,
+    idempotency,
+    plaid_removal,
+    verifying,
+)
+from connections.services import (
+    errands as errand_work,
+)
 
 log = structlog.get_logger(__name__)
 
 DISPATCH_S = 30
+VERIFY_S = ERRANDS_S = 30  # begun after this is left to the next tick
 
 
 @shared_task(ignore_result=True)
@@ -30,6 +41,18 @@ def withdraw() -> None:
     """Somebody disconnected: withdraw the access at the provider now. Housekeeping goes on with what fails."""
     plaid_removal.retired_items_remove()
     disconnecting.disconnects_finish()
+
+
+@shared_task(ignore_result=True)
+def verify() -> None:
+    """Somebody asked whether a connection's settings work. An idle tick is one query."""
+    verifying.verifications_run(deadline=time.monotonic() + VERIFY_S)
+
+
+@shared_task(ignore_result=True)
+def errands() -> None:
+    """Set up at providers what became active, clear away what ends. An idle tick is one query."""
+    errand_work.errands_run(deadline=time.monotonic() + ERRANDS_S)
 
 
 @shared_task(ignore_result=True)

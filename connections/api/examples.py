@@ -119,6 +119,28 @@ ME = [
 ]
 CONNECTIONS = [listed(_CONNECTION)]
 CONNECTION = [answered(_DETAIL)]
+_VERIFICATION = {
+    "id": "019a2f70-11aa-7bb2-8cc3-4dd5ee6ff701",
+    "status": "failed",
+    "config_version": 2,
+    "checks": [
+        {"name": "settings", "status": "passed", "duration_ms": 1, "cause": "", "remediation": ""},
+        {"name": "reachable", "status": "passed", "duration_ms": 212, "cause": "", "remediation": ""},
+        {
+            "name": "authentication",
+            "status": "failed",
+            "duration_ms": 187,
+            "cause": "The shop knows the consumer key, but not this secret.",
+            "remediation": "Copy the consumer secret again, or make a new key.",
+        },
+    ],
+    "created_at": _TIME,
+    "finished_at": _TIME,
+}
+VERIFICATION = [
+    answered(_VERIFICATION),
+    answered(_VERIFICATION | {"status": "running", "checks": [], "finished_at": None}, status="202"),
+]
 _ACCOUNT = {
     "id": "019a2f6e-8d2e-7c63-8b5f-4e2d6c8f0a31",
     "external_id": "BxBXxLj1m4HMXBm9WZZmCWVbPjX16EHwv99vp",

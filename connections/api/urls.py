@@ -7,6 +7,10 @@ urlpatterns = [
     path("me", views.MeView.as_view(), name="me"),
     path("connections", views.ConnectionsView.as_view(), name="connections"),
     path("connections/<uuid:connection_id>", views.ConnectionView.as_view(), name="connection"),
+    path("connections/<uuid:connection_id>/verify", views.VerifyView.as_view(), name="connection-verify"),
+    path("connections/<uuid:connection_id>/activate", views.ActivateView.as_view(), name="connection-activate"),
+    path("connections/<uuid:connection_id>/pause", views.PauseView.as_view(), name="connection-pause"),
+    path("connections/<uuid:connection_id>/resume", views.ResumeView.as_view(), name="connection-resume"),
     path("connections/<uuid:connection_id>/accounts", views.AccountsView.as_view(), name="connection-accounts"),
     path(
         "connections/<uuid:connection_id>/accounts/<uuid:account_id>",

@@ -10,19 +10,22 @@ from rest_framework.response import Response
 
 from config.openapi import raises
 from connections import selectors
-from connections.api import examples, serializers
-from connections.api.base import ApiView, WorkspaceView
+from connections.api import examples, serializers, waiting
+from connections.api.base import ApiView, WorkspaceView, refuse_unknown_query
 from connections.api.once import Idempotency
 from connections.api.throttling import LoginThrottle
 from connections.audit import Action, Audited, NotAudited
 from connections.errors import CausewayError
-from connections.models import Connection, Role
+from connections.models import Connection, Role, Verification
 from connections.models.connection import Environment
+from connections.services.activating import connection_activate
 from connections.services.configuring import connection_change, connection_draft
 from connections.services.disconnecting import account_archive, by_person, connection_disconnect
+from connections.services.pausing import connection_pause, connection_resume
 from connections.services.plaid_exchange import public_token_exchange
 from connections.services.plaid_links import LinkToken, link_create
 from connections.services.tokens import person_sign_in, token_revoke
+from connections.services.verifying import verification_request
 
 
 # --- session ---
@@ -164,6 +167,100 @@ class ConnectionView(WorkspaceView):
         self.confirm()
         connection_disconnect(connection_id=connection.pk, reason=by_person("Disconnected", self.user), actor=self.user)
         return _shown(self, connection.pk, status=202)
+
+
+class VerifyView(WorkspaceView):
+    """One verification of each version of the settings at a time: who asks meanwhile gets the one under way.
+
+    The answer is 202 with what is known so far, and 200 once it has finished. `GET connections/{id}` shows the latest.
+    """
+
+    roles = {"POST": Role.MEMBER}
+    audit = {"POST": Audited(Action.VERIFICATION_REQUESTED)}
+    reach = selectors.connections_managed_by
+    idempotency = Idempotency.STEPS  # a repeat that comes too early joins the one under way
+
+    @extend_schema(
+        operation_id="connections_verify_create",
+        summary="Ask the provider whether the settings work",
+        request=None,
+        parameters=[serializers.WaitFilter],
+        responses={200: serializers.VerificationSerializer, 202: serializers.VerificationSerializer},
+        examples=examples.VERIFICATION,
+    )
+    @raises("connection_not_active")
+    def post(self, request: Request, connection_id) -> Response:
+        connection = self.connection(connection_id)
+        given = self.valid(serializers.WaitFilter, request.query_params)
+        refuse_unknown_query(request.query_params, self.query_names)
+        found = verification_request(connection_id=connection.pk, actor=self.user)
+        if given["wait"] == "1":
+            found = waiting.until_finished(found, self.membership)
+        status = 202 if found.status == Verification.Status.RUNNING else 200
+        return Response(serializers.VerificationSerializer(found).data, status=status)
+
+
+class _StatusView(WorkspaceView):
+    """Moves a connection, in one transaction; answers with the connection as it is then."""
+
+    roles = {"POST": Role.MEMBER}
+    reach = selectors.connections_managed_by
+    idempotency = Idempotency.ONE_TRANSACTION
+
+
+class ActivateView(_StatusView):
+    """What has to be set up at the provider follows by itself, and is tried until it succeeds."""
+
+    audit = {"POST": Audited(Action.CONNECTION_ACTIVATED)}
+
+    @extend_schema(
+        operation_id="connections_activate_create",
+        summary="Put the settings to work whose verification passed",
+        request=None,
+        responses=serializers.ConnectionDetailSerializer,
+        examples=examples.CONNECTION,
+    )
+    @raises("verification_required", "verification_running", "verification_failed")
+    @raises("connection_paused", "connection_not_active")
+    def post(self, request: Request, connection_id) -> Response:
+        made = connection_activate(connection_id=self.connection(connection_id).pk, actor=self.user)
+        return _shown(self, made.pk)
+
+
+class PauseView(_StatusView):
+    """A sync under way ends; what comes in from then on is kept."""
+
+    audit = {"POST": Audited(Action.CONNECTION_PAUSED)}
+
+    @extend_schema(
+        operation_id="connections_pause_create",
+        summary="Sync nothing until it is resumed",
+        request=None,
+        responses=serializers.ConnectionDetailSerializer,
+        examples=examples.CONNECTION,
+    )
+    @raises("connection_not_active")
+    def post(self, request: Request, connection_id) -> Response:
+        moved = connection_pause(connection_id=self.connection(connection_id).pk, actor=self.user)
+        return _shown(self, moved.pk)
+
+
+class ResumeView(_StatusView):
+    """What came in meanwhile is synced at once."""
+
+    audit = {"POST": Audited(Action.CONNECTION_RESUMED)}
+
+    @extend_schema(
+        operation_id="connections_resume_create",
+        summary="Go on after a pause",
+        request=None,
+        responses=serializers.ConnectionDetailSerializer,
+        examples=examples.CONNECTION,
+    )
+    @raises("connection_not_active")
+    def post(self, request: Request, connection_id) -> Response:
+        moved = connection_resume(connection_id=self.connection(connection_id).pk, actor=self.user)
+        return _shown(self, moved.pk)
 
 
 def _shown(view: WorkspaceView, connection_id: UUID, *, status: int = 200) -> Response:

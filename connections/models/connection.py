@@ -81,6 +81,7 @@ class Connection(TenantModel):
         max_length=16, choices=Errand, default=Errand.NONE, blank=True, help_text="What is still to do at the provider."
     )
     errand_at = models.DateTimeField(null=True, blank=True, help_text="Not tried before this.")
+    errand_lease = models.UUIDField(null=True, blank=True, editable=False)
     errand_lease_at = models.DateTimeField(null=True, blank=True, help_text="Until then somebody is at it.")
     errand_attempts = models.PositiveIntegerField(default=0)
     errand_error = models.TextField(blank=True, help_text="For operators; scrubbed.")

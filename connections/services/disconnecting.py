@@ -1,7 +1,7 @@
-"""The end of a connection: its access withdrawn at the provider, then its credential destroyed. The history stays.
+"""The end of a connection: its access withdrawn at the provider, then its credentials destroyed. The history stays.
 
 A connection is `disconnecting` from the person's word on, and `disconnected` only once nothing of it is left at the
-provider: every Item that it ever read is removed there. How long that takes does not matter: it is never reported gone
+provider: every Item that it ever read is removed there, and whatever else its provider clears away. How long that takes does not matter: it is never reported gone
 while somebody still bills for it.
 """
 
@@ -13,9 +13,11 @@ from django.utils import timezone
 
 from connections.audit import Action
 from connections.models import Account, Connection, Credential, PlaidItem, RetiredPlaidItem, User
-from connections.models.connection import Status
+from connections.models.connection import Errand, Status
+from connections.providers import provider
 from connections.services import lifecycle
 from connections.services.accounts import accounts_lock
+from connections.services.activating import errand_begin
 from connections.services.audit import security_event_record
 from connections.services.plaid_items import item_retire
 from connections.waking import wake
@@ -32,13 +34,14 @@ def by_person(verb: str, actor: User) -> str:
 def connection_disconnect(*, connection_id: UUID, reason: str, actor: User | None = None) -> Connection:
     """Begin its end; a worker does the rest. A second time changes nothing.
 
-    actor: None for the system. Nothing is read from here on: a sync that runs now loses its claim. The access token is
-    kept until it has removed the Item at Plaid.
+    actor: None for the system. Nothing is read from here on: a sync that runs now loses its claim. The credentials are
+    kept until they have cleared away what there is at the provider.
     """
     connection = Connection.objects.select_for_update(no_key=True).get(pk=connection_id)
     if not lifecycle.apply(connection, lifecycle.Event.DISCONNECTING, reason=reason):
         return connection
     lifecycle.forget_troubles(connection)
+    _put_down_errand(connection)
     connection.save()
     item = PlaidItem.objects.select_for_update(no_key=True).filter(connection=connection).first()
     if item is not None:
@@ -49,6 +52,15 @@ def connection_disconnect(*, connection_id: UUID, reason: str, actor: User | Non
     _record(Action.CONNECTION_REMOVED, connection, actor)
     wake("connections.tasks.withdraw")
     return connection
+
+
+def _put_down_errand(connection: Connection) -> None:
+    """What the provider has to clear away, where there is anything to go in with."""
+    has_way_in = Credential.objects.filter(connection=connection).exists()
+    if provider(connection.provider).disconnecting and has_way_in:
+        errand_begin(connection, Errand.DISCONNECTING)
+    else:
+        connection.errand, connection.errand_at, connection.errand_error = Errand.NONE, None, ""
 
 
 @transaction.atomic
@@ -72,7 +84,7 @@ def account_archive(*, connection_id: UUID, account_id: UUID, reason: str, actor
 
 def disconnects_finish(*, limit: int = 200) -> int:
     """End the connections of which nothing is left at the provider. Returns how many. An idle call is one query."""
-    waiting = Connection.objects.filter(status=Status.DISCONNECTING).exclude(
+    waiting = Connection.objects.filter(status=Status.DISCONNECTING, errand=Errand.NONE).exclude(
         retired_items__status=RetiredPlaidItem.Status.PENDING
     )
     return sum(disconnect_finish(pk) for pk in waiting.order_by("updated_at").values_list("pk", flat=True)[:limit])
@@ -80,10 +92,10 @@ def disconnects_finish(*, limit: int = 200) -> int:
 
 @transaction.atomic
 def disconnect_finish(connection_id: UUID) -> bool:
-    """Destroy the credential and end the connection, if it is ending and nothing of it is left at the provider."""
+    """Destroy the credentials and end the connection, if it is ending and nothing of it is left at the provider."""
     connection = Connection.objects.select_for_update(no_key=True).get(pk=connection_id)
     pending = RetiredPlaidItem.objects.filter(connection=connection, status=RetiredPlaidItem.Status.PENDING)
-    if connection.status != Status.DISCONNECTING or pending.exists():
+    if connection.status != Status.DISCONNECTING or connection.errand or pending.exists():
         return False
     Credential.objects.filter(connection=connection).delete()
     PlaidItem.objects.filter(connection=connection, removed_at=None).update(removed_at=timezone.now())

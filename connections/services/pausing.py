@@ -23,8 +23,10 @@ def connection_pause(*, connection_id: UUID, actor: User) -> Connection:
 
 @transaction.atomic
 def connection_resume(*, connection_id: UUID, actor: User) -> Connection:
-    """Active again; what came in meanwhile is synced now. Raises Conflict where it is not paused."""
+    """Active again; what came in meanwhile is synced now, without a back-off. Raises Conflict where it is not paused."""
     connection = _move(connection_id, lifecycle.Event.RESUMED, "")
+    if lifecycle.clear_backoff(connection):
+        connection.save(update_fields=["next_attempt_at", "wait_reason"])
     _record(Action.CONNECTION_RESUMED, connection, actor)
     wake("sync.tasks.dispatch")
     return connection

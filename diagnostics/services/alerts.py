@@ -60,7 +60,7 @@ def alert_on_event(event: DomainEvent) -> None:
 
 def subject_of(event: DomainEvent) -> str:
     """An Item that is to be removed has one of its own: its connection may be in the best of health."""
-    if event.type in (EventType.REMOVAL_FAILED, EventType.ITEM_REMOVED):
+    if event.type in (EventType.REMOVAL_FAILED, EventType.ITEM_REMOVED) and "item_id" in event.payload:
         return f"item:{event.payload['item_id']}"
     if event.connection_id:
         return f"connection:{event.connection_id}"

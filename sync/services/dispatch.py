@@ -130,7 +130,8 @@ def leases_end() -> int:
 def runs_sweep() -> int:
     """End runs that nobody will go on with: their connection left the states in which it syncs, or its Item is removed.
 
-    Returns how many. Those of a paused connection wait for its resumption.
+    Returns how many. Those of a paused connection wait for its resumption, those of one whose settings were changed for
+    its activation.
     """
     with connection.cursor() as cursor:
         cursor.execute(
@@ -140,7 +141,7 @@ def runs_sweep() -> int:
                 JOIN connections_connection c ON c.id = r.connection_id
                 LEFT JOIN connections_plaiditem i ON i.connection_id = c.id
                 WHERE r.status IN ('running', 'queued')
-                  AND (c.status NOT IN {SYNCABLE} AND c.status <> 'paused' OR i.removed_at IS NOT NULL)
+                  AND (c.status NOT IN {SYNCABLE} AND c.status NOT IN ('paused', 'draft', 'verified') OR i.removed_at IS NOT NULL)
                   AND (i.lease_expires_at IS NULL OR i.lease_expires_at < now())
                 FOR NO KEY UPDATE OF r SKIP LOCKED
             ), cleared AS (

@@ -5,7 +5,9 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from config.environment import Environment
+from connections.providers import PROVIDERS
 from tests import plugin
+from tests.connections.corner import Corner
 from tests.connections.peer import Peer
 
 
@@ -28,3 +30,12 @@ def peer() -> Iterator[Callable[..., Peer]]:
     yield make
     for one in made:
         one.close()
+
+
+@pytest.fixture
+def corner(monkeypatch) -> Iterator[Corner]:
+    """The little service, and its provider in WooCommerce's place."""
+    monkeypatch.setitem(PROVIDERS, "woocommerce", "tests.connections.corner")
+    made = Corner()
+    yield made
+    made.close()

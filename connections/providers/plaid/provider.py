@@ -3,6 +3,7 @@
 from django.conf import settings
 
 from connections.providers.base import Provider
+from connections.providers.plaid.verifying import Verifier
 
 
 def _unavailable() -> str:
@@ -11,4 +12,4 @@ def _unavailable() -> str:
     return "PLAID_CLIENT_ID and PLAID_SECRET are not set."
 
 
-PROVIDER = Provider(key="plaid", label="Plaid", unavailable=_unavailable)
+PROVIDER = Provider(key="plaid", label="Plaid", unavailable=_unavailable, verifies=Verifier())

@@ -15,7 +15,7 @@ from config.urls import AUDIT_ELSEWHERE
 from connections.api.base import ApiView
 from connections.api.matrix import API, Rule, routes, rules, view_of
 from connections.audit import Action, Audited, NotAudited
-from connections.models import AccessToken, Connection, SecurityEvent, Workspace
+from connections.models import AccessToken, Connection, SecurityEvent, Verification, Workspace
 from connections.services.workspaces import operations_group
 from tests.connections.api.scene import make_account, make_bank, make_event, make_shop
 from tests.factories import Person
@@ -156,12 +156,28 @@ def change_all(caller: Caller) -> None:
     caller.send("PATCH", f"connections/{shop.pk}", change)
 
 
+def activate(caller: Caller) -> None:
+    shop = make_shop(caller.alice, status="verified")
+    Verification.objects.create(workspace=shop.workspace, connection=shop, config_version=1, status="passed")
+    caller.send("POST", f"connections/{shop.pk}/activate")
+
+
 # How each of them is called. An audited endpoint that is not here fails the test below.
 DRIVERS: dict[str, Callable[[Caller], Any]] = {
     "POST auth/token": sign_in,
     "DELETE auth/token": lambda caller: caller.send("DELETE", "auth/token", status=204),
     "POST connections": draft,
     "PATCH connections/{connection_id}": change_all,
+    "POST connections/{connection_id}/verify": lambda caller: caller.send(
+        "POST", f"connections/{make_shop(caller.alice).pk}/verify", status=202
+    ),
+    "POST connections/{connection_id}/activate": activate,
+    "POST connections/{connection_id}/pause": lambda caller: caller.send(
+        "POST", f"connections/{make_bank(caller.alice).pk}/pause"
+    ),
+    "POST connections/{connection_id}/resume": lambda caller: caller.send(
+        "POST", f"connections/{make_bank(caller.alice, status='paused').pk}/resume"
+    ),
     "POST plaid/link-token": lambda caller: caller.send("POST", "plaid/link-token", {"environment": "sandbox"}),
     "POST plaid/exchange-token": link_and_link_again,
     "DELETE connections/{connection_id}": lambda caller: caller.send(

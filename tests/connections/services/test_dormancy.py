@@ -110,12 +110,12 @@ def test_use_is_written_at_most_once_an_hour(alice, bank, django_assert_num_quer
     Connection.objects.update(status="active")
     path = f"/api/v1/connections/{bank.pk}"
     alice.api.get("/api/v1/me")
-    with django_assert_num_queries(6):  # token, memberships, role, connection, its use, role
+    with django_assert_num_queries(7):  # token, memberships, role, connection, its use, its verification, role
         alice.api.get(path)
     bank.refresh_from_db()
     used_at = bank.last_used_at
     assert used_at > ago(timedelta(minutes=1))
-    with django_assert_num_queries(5):  # token, memberships, role, connection, role
+    with django_assert_num_queries(6):  # token, memberships, role, connection, its verification, role
         alice.api.get(path)
     bank.refresh_from_db()
     assert bank.last_used_at == used_at

@@ -6,6 +6,7 @@
 
 import base64
 import binascii
+import hmac
 import ipaddress
 import json
 import os
@@ -153,6 +154,10 @@ class Environment:
             return default
 
 
+# Came after the first homes were made: they follow from the home's own key, so that an older file serves too.
+LATER_SECRETS = ("QUICKBOOKS_CLIENT_ID", "QUICKBOOKS_CLIENT_SECRET", "QUICKBOOKS_WEBHOOK_VERIFIER")
+
+
 def demo_secrets(home: Path) -> dict[str, str]:
     """The demo's own secrets, made once per home and kept in `secrets.json` (mode 600). Raises OSError."""
     file = home / "secrets.json"
@@ -166,6 +171,7 @@ def demo_secrets(home: Path) -> dict[str, str]:
             "USER_PASSWORD": secrets.token_hex(6),
             "OPERATOR_PASSWORD": secrets.token_hex(6),
         }
+        made |= _later(made)
         home.mkdir(parents=True, exist_ok=True)
         draft = home / f".secrets.{os.getpid()}.{secrets.token_hex(4)}"
         draft.touch(mode=0o600)
@@ -176,4 +182,10 @@ def demo_secrets(home: Path) -> dict[str, str]:
             pass
         finally:
             draft.unlink()
-    return json.loads(file.read_text())
+    kept = json.loads(file.read_text())
+    return _later(kept) | kept
+
+
+def _later(kept: dict[str, str]) -> dict[str, str]:
+    key = kept["SECRET_KEY"].encode()
+    return {name: hmac.digest(key, name.encode(), "sha256").hex()[:40] for name in LATER_SECRETS}

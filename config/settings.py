@@ -270,14 +270,27 @@ PLAID_COUNTRY_CODES = env.text("PLAID_COUNTRY_CODES", "US,CA,GB,DE,FR,ES,NL,IE")
 PLAID_DAYS_REQUESTED = env.integer("PLAID_DAYS_REQUESTED", 730, at_least=1)
 
 # Read and checked already, so that a malformed value is told at the first start; the parts that use them follow.
-QUICKBOOKS_CLIENT_ID = env.text("QUICKBOOKS_CLIENT_ID")
-QUICKBOOKS_CLIENT_SECRET = env.text("QUICKBOOKS_CLIENT_SECRET")
-QUICKBOOKS_WEBHOOK_VERIFIER = env.text("QUICKBOOKS_WEBHOOK_VERIFIER")
-QUICKBOOKS_PRODUCTION_URL = env.url("QUICKBOOKS_PRODUCTION_URL", "https://quickbooks.api.intuit.com")
-QUICKBOOKS_SANDBOX_URL = env.url("QUICKBOOKS_SANDBOX_URL", "https://sandbox-quickbooks.api.intuit.com")
-INTUIT_AUTHORIZE_URL = env.url("INTUIT_AUTHORIZE_URL", "https://appcenter.intuit.com/connect/oauth2")
-INTUIT_TOKEN_URL = env.url("INTUIT_TOKEN_URL", "https://oauth.platform.intuit.com/oauth2/v1/tokens/bearer")
-INTUIT_REVOKE_URL = env.url("INTUIT_REVOKE_URL", "https://developer.api.intuit.com/v2/oauth2/tokens/revoke")
+QUICKBOOKS_CLIENT_ID = env.text("QUICKBOOKS_CLIENT_ID", DEMO_SECRETS.get("QUICKBOOKS_CLIENT_ID", ""))
+QUICKBOOKS_CLIENT_SECRET = env.text("QUICKBOOKS_CLIENT_SECRET", DEMO_SECRETS.get("QUICKBOOKS_CLIENT_SECRET", ""))
+QUICKBOOKS_WEBHOOK_VERIFIER = env.text(
+    "QUICKBOOKS_WEBHOOK_VERIFIER", DEMO_SECRETS.get("QUICKBOOKS_WEBHOOK_VERIFIER", "")
+)
+_intuit = f"{SIMULATOR_URL}/quickbooks" if DEMO else ""
+QUICKBOOKS_PRODUCTION_URL = env.url(
+    "QUICKBOOKS_PRODUCTION_URL", f"{_intuit}/production" if DEMO else "https://quickbooks.api.intuit.com"
+)
+QUICKBOOKS_SANDBOX_URL = env.url("QUICKBOOKS_SANDBOX_URL", _intuit or "https://sandbox-quickbooks.api.intuit.com")
+INTUIT_AUTHORIZE_URL = env.url(
+    "INTUIT_AUTHORIZE_URL", f"{_intuit}/oauth2/authorize" if DEMO else "https://appcenter.intuit.com/connect/oauth2"
+)
+INTUIT_TOKEN_URL = env.url(
+    "INTUIT_TOKEN_URL",
+    f"{_intuit}/oauth2/tokens" if DEMO else "https://oauth.platform.intuit.com/oauth2/v1/tokens/bearer",
+)
+INTUIT_REVOKE_URL = env.url(
+    "INTUIT_REVOKE_URL",
+    f"{_intuit}/oauth2/revoke" if DEMO else "https://developer.api.intuit.com/v2/oauth2/tokens/revoke",
+)
 METRICS_TOKEN = env.text("METRICS_TOKEN")
 DIAGNOSTICS_BUCKET = env.text("DIAGNOSTICS_BUCKET")
 ALERT_URLS = env.text("ALERT_URLS").replace(",", " ").split()  # where operators are told; checked in diagnostics.checks

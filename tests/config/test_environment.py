@@ -97,6 +97,14 @@ def test_demo_secrets_are_made_once_and_private(tmp_path):
     assert [p.name for p in (tmp_path / "home").iterdir()] == ["secrets.json"]
 
 
+def test_demo_secrets_of_an_older_home_are_completed_the_same_each_time(tmp_path):
+    whole = demo_secrets(tmp_path)
+    older = {name: value for name, value in whole.items() if not name.startswith("QUICKBOOKS_")}
+    (tmp_path / "secrets.json").write_text(json.dumps(older))
+    assert len(older) < len(whole)
+    assert demo_secrets(tmp_path) == demo_secrets(tmp_path) == whole
+
+
 def manage(*arguments: str, **variables: str) -> subprocess.CompletedProcess:
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "CAUSEWAY_HOME") if name in os.environ}
     environment = kept | {"CAUSEWAY_ENV": "test"} | variables

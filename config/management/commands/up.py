@@ -191,6 +191,10 @@ class Start:
             "PLAID_CLIENT_ID": settings.PLAID_CLIENT_ID,
             "PLAID_SECRET": settings.PLAID_SECRET,
             "SIMULATOR_DATABASE_URL": settings.SIMULATOR_DATABASE,
+            "QUICKBOOKS_CLIENT_ID": settings.QUICKBOOKS_CLIENT_ID,
+            "QUICKBOOKS_CLIENT_SECRET": settings.QUICKBOOKS_CLIENT_SECRET,
+            "QUICKBOOKS_WEBHOOK_VERIFIER": settings.QUICKBOOKS_WEBHOOK_VERIFIER,
+            "QUICKBOOKS_WEBHOOK_URL": f"{settings.PUBLIC_URL}/webhook/quickbooks",
         }
         self.supervisor.child("simulators", command, variables)
         self.supervisor.wait_for(

@@ -103,7 +103,8 @@ def test_a_bank_is_not_made_here_and_the_answer_says_where(alice):
     assert "plaid/link-token" in response.json()["remediation"]
 
 
-def test_a_provider_without_keys_says_so(alice):
+def test_a_provider_without_keys_says_so(alice, settings):
+    settings.QUICKBOOKS_CLIENT_ID = ""
     assert_problem(post(alice, {"provider": "quickbooks"}), 503, "provider_not_configured")
 
 

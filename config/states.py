@@ -65,6 +65,7 @@ CHECK = {
 FAILED_RECORD = {
     "open": State("Open", _RED, "cancel", needs_person=True),
     "resolved": State("Resolved", _GREEN, "check_circle"),
+    "gone": State("Disconnected", _GREY, "link_off"),
 }
 TRANSACTION = {
     "posted": State("Posted", _GREEN, "check_circle"),

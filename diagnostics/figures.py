@@ -106,7 +106,8 @@ def _waits(workspace_id: UUID | None) -> tuple[Any, ...]:
             SELECT coalesce(max(extract(epoch FROM now() - t.received_at)), 0)::float8 AS lag_s
             FROM webhooks_webhookevent t WHERE t.status = 'received' AND {mine}
         ) inbox, (
-            SELECT count(*) FROM sync_syncfailure t WHERE t.resolved_at IS NULL AND {mine}
+            SELECT count(*) FROM sync_syncfailure t JOIN connections_connection c ON c.id = t.connection_id
+            WHERE t.resolved_at IS NULL AND c.status NOT IN ('disconnecting', 'disconnected') AND {mine}
         ) failed
         """,
         workspace_id,

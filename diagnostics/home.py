@@ -15,7 +15,8 @@ from connections.models import Connection, DomainEvent, PlaidExchange
 from connections.models.connection import Status
 from connections.states import connection_state, late, next_step
 from diagnostics.models import Alert, ErrorEvent
-from sync.models import SyncFailure, SyncRun
+from sync.models import SyncRun
+from sync.selectors import failures_open
 from webhooks.models import WebhookEvent
 
 COUNTED_TO = 1000
@@ -78,7 +79,7 @@ def _home(request: HttpRequest) -> Home:
             home, count, EXCHANGE["unknown"], url, "Exchanges of unknown outcome", "Look them up on Plaid's dashboard."
         )
     if console.may_view(request, "sync.syncfailure"):
-        count = _capped(SyncFailure.objects.filter(resolved_at=None))
+        count = _capped(failures_open())
         _need(
             home,
             count,

@@ -31,7 +31,7 @@ _ONE: tuple[tuple[str, str, Callable[[Figures], float]], ...] = (
     ("outbox_waiting", "Events that not everybody has.", lambda found: found.outbox_waiting),
     ("outbox_parked", "Events that somebody could not take.", lambda found: found.outbox_parked),
     ("outbox_lag_seconds", "Age of the oldest event that not everybody has.", lambda found: found.outbox_lag_s),
-    ("failed_records_open", "Records set aside that nobody has resolved.", lambda found: found.failed_records_open),
+    ("failed_records_open", "Records of connected banks set aside that nobody has resolved.", lambda found: found.failed_records_open),
 )  # fmt: skip
 
 

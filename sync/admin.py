@@ -21,7 +21,7 @@ from config.admin import (
 from config.states import FAILED_RECORD, RUN, SUBSCRIPTION, SUBSCRIPTION_FEED, TRANSACTION, State, state
 from connections.admin.connection import ConnectionAdmin as BaseConnectionAdmin
 from connections.models import Connection, User
-from connections.models.connection import Provider
+from connections.models.connection import CLOSED, Provider
 from connections.states import connection_state, next_step
 from sync.models import RunStatus, Subscription, SubscriptionFeed, SyncFailure, SyncRun, Transaction, Trigger
 from sync.services.failures import failure_resolve
@@ -197,7 +197,7 @@ def _resolve(failure: SyncFailure, actor: User, answer: str) -> str:
 
 
 class OpenFilter(DropdownFilter):
-    """Open failures, or those that are resolved."""
+    """Open failures, those that are resolved, or those that a disconnected bank left: nothing can be done about them."""
 
     title = "state"
     parameter_name = "state"
@@ -208,7 +208,11 @@ class OpenFilter(DropdownFilter):
     def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
         if self.value() not in FAILED_RECORD:
             return queryset
-        return queryset.filter(resolved_at__isnull=self.value() == "open")
+        if self.value() == "resolved":
+            return queryset.filter(resolved_at__isnull=False)
+        unresolved = queryset.filter(resolved_at=None)
+        of_gone = {"connection__status__in": CLOSED}
+        return unresolved.filter(**of_gone) if self.value() == "gone" else unresolved.exclude(**of_gone)
 
 
 @admin.register(SyncFailure)
@@ -282,7 +286,9 @@ class SyncFailureAdmin(ReadOnlyAdmin):
 
 
 def _failure_state(failure: SyncFailure) -> Any:
-    return FAILED_RECORD["resolved" if failure.resolved_at else "open"]
+    if failure.resolved_at:
+        return FAILED_RECORD["resolved"]
+    return FAILED_RECORD["gone" if failure.connection.is_closed else "open"]
 
 
 @admin.register(Transaction)

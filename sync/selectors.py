@@ -6,14 +6,20 @@ from uuid import UUID
 from django.db.models import Q, QuerySet
 
 from connections.models import Connection, Membership
+from connections.models.connection import CLOSED
 from connections.selectors import connections_visible_to
-from sync.models import Subscription, SyncRun, Transaction
+from sync.models import Subscription, SyncFailure, SyncRun, Transaction
 
 
 def runs_visible_to(membership: Membership) -> QuerySet[SyncRun]:
     """Runs of the connections this member may see, newest first: one query, any length."""
     visible = connections_visible_to(membership).order_by().values("pk")
     return SyncRun.objects.filter(workspace_id=membership.workspace_id, connection__in=visible).order_by("-pk")
+
+
+def failures_open() -> QuerySet[SyncFailure]:
+    """Records set aside that somebody can still do something about: those of a bank that is gone arrive no more."""
+    return SyncFailure.objects.filter(resolved_at=None).exclude(connection__status__in=CLOSED)
 
 
 def transactions_of(

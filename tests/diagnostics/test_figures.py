@@ -11,7 +11,7 @@ from rest_framework.test import APIClient
 from connections.events import EventType, event_record
 from connections.models import PlaidItem
 from diagnostics.figures import Figures, figures
-from sync.models import RunStatus, SyncRun
+from sync.models import RunStatus, SyncFailure, SyncRun
 from tests.connections.api.scene import assert_problem, make_bank
 from webhooks.models import WebhookEvent
 
@@ -71,6 +71,27 @@ def test_each_figure_counts_what_it_says(scene, alice):
     assert found.webhook_lag_s == pytest.approx(90, abs=60)
     assert (found.outbox_waiting, found.outbox_parked) == (1, 0)
     assert found.failed_records_open == 0
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"), [("active", 1), ("paused", 1), ("disconnecting", 0), ("disconnected", 0)]
+)
+def test_records_that_a_disconnected_bank_left_are_not_open(alice, bob, client, status, expected):
+    bank = make_bank(alice, status=status)
+    run(bank, RunStatus.PARTIAL)
+    SyncFailure.objects.create(
+        workspace=bank.workspace, connection=bank, run=SyncRun.objects.get(), external_id="odd-one", reason="odd"
+    )
+    assert figures(workspace_id=alice.workspace.pk).failed_records_open == figures().failed_records_open == expected
+    assert alice.api.get("/api/v1/integrations/health").json()["failed_records_open"] == expected
+    bob.user.is_superuser = True
+    bob.user.save()
+    client.force_login(bob.user)
+    assert ("See why, and resolve them." in client.get("/admin/").content.decode()) is bool(expected)
+    listed = {
+        state: client.get(f"/admin/sync/syncfailure/?state={state}").content.decode() for state in ("open", "gone")
+    }
+    assert ["odd-one" in page for page in listed.values()] == [bool(expected), not expected]
 
 
 def test_a_workspace_sees_its_own_and_the_installation_sees_all(scene, alice, charlie):

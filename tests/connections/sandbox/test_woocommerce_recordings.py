@@ -44,7 +44,7 @@ def same(value: Any) -> Any:
     if isinstance(value, str):
         value = re.sub(r"https?://[^/\s]+(/woocommerce/[\w-]+)?", "HOST", value)
         return re.sub(r"/\d+(?=[/?]|$)", "/N", re.sub(r"wc_order_\w{13}", "KEY", value))
-    return value
+    return f"{type(value).__name__} {value}"  # 1, 1.0 and True are equal, and not the same
 
 
 def kept(name: str, value: Any) -> Any:

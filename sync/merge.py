@@ -31,6 +31,9 @@ _NEWLY_LINKED = "t.pending_external_id IS DISTINCT FROM excluded.pending_externa
 
 _STAGED = "(SELECT body FROM sync_stagedpage WHERE run_id = %(run)s AND page_number = %(page)s)"
 
+# One row by its whole key. Said as a range in an order, because only the unique index has that order: see looking_up_each.
+_IS = "external_id >= {id} AND external_id <= {id} ORDER BY external_id LIMIT 1"
+
 _MERGE = f"""
 WITH page AS MATERIALIZED (SELECT {{body}} AS body),
 arrived AS MATERIALIZED (
@@ -88,7 +91,7 @@ upserted AS (
     -- What a user attached to the pending row moves along to the row that replaces it.
     LEFT JOIN LATERAL (
         SELECT note, user_category FROM sync_transaction
-        WHERE connection_id = %(connection)s AND external_id = record->>'pending_transaction_id' OFFSET 0
+        WHERE connection_id = %(connection)s AND {_IS.format(id="record->>'pending_transaction_id'")}
     ) p ON true
     WHERE NOT is_removal AND reason IS NULL AND NOT is_unwanted
     ON CONFLICT (connection_id, external_id) DO UPDATE SET
@@ -103,7 +106,7 @@ known AS (
     SELECT t.id, j.external_id, t.archived FROM judged j
     CROSS JOIN LATERAL (
         SELECT id, archived FROM sync_transaction
-        WHERE connection_id = %(connection)s AND external_id = j.external_id OFFSET 0
+        WHERE connection_id = %(connection)s AND {_IS.format(id="j.external_id")}
     ) t
     WHERE j.is_removal AND j.reason IS NULL
 ),
@@ -209,18 +212,18 @@ def _execute(statement: str, held: Claim, run_id: UUID, **parameters) -> Ledger:
 
 @contextmanager
 def looking_up_each() -> Iterator[None]:
-    """Pages merged in this block look each of their records up by an index, whatever the statistics say. Inside a transaction.
+    """Pages merged in this block look each of their records up by its key, whatever the statistics say. Inside a transaction.
 
-    A table that grew since it was last looked at is taken for a small or an empty one, and read whole for every page, or
-    for every record: a first history of a million rows then takes hours. (The OFFSET 0 in the statement is for the same:
-    a look-up that is no join uses all of its index's columns.)
+    They cannot be trusted here: rows that are not committed yet count for nothing, so that an ANALYZE during a first
+    history makes a large table an empty one. It would be read whole for every page then, or all of the bank's rows for
+    every record, since each index that begins with the connection seems to cost the same. Without sorts, the one whose
+    order is asked for is the only one that will do.
     """
+    ways = ("seqscan", "hashjoin", "mergejoin", "sort", "incremental_sort")
     with connection.cursor() as cursor:
-        cursor.execute(
-            "SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off"
-        )
+        cursor.execute("".join(f"SET LOCAL enable_{way} = off;" for way in ways))
         yield
-        cursor.execute("SET LOCAL enable_seqscan = on; SET LOCAL enable_hashjoin = on; SET LOCAL enable_mergejoin = on")
+        cursor.execute("".join(f"SET LOCAL enable_{way} = on;" for way in ways))
 
 
 @contextmanager

@@ -59,11 +59,17 @@ def main() -> None:
             "rss_mb": round(harness.peak_rss_mb(), 1),
         }
         if options.long:
+            plain = bench.limit(
+                options.long
+            )  # first, so that the memory which the long runs take is the machine's already
             with harness.rss_growth() as growth:
                 rate = bench.engine(options.long)
             figures |= {
                 "long_rows": options.long,
+                "long_ratio_to_limit": round(rate / plain, 3),
                 "long_engine_rows_s": round(rate),
+                "long_limit_rows_s": round(plain),
+                "limit_1m_to_100k": round(plain / harness.median(limits), 3),
                 "rate_1m_to_100k": round(rate / harness.median(engines), 3),
                 "rss_growth_mb": round(growth(), 1),
             }

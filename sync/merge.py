@@ -133,18 +133,24 @@ rejected AS (
         attempts = f.attempts + 1, run_id = excluded.run_id, reason = excluded.reason, payload = excluded.payload, updated_at = now()
     RETURNING 1
 ),
-balances AS (
+balances AS (  -- written once a run unless they differ: every look at an account passes by all of its versions of this transaction
     UPDATE connections_account a
-    SET balance_current = nullif(b.account->'balances'->'current', 'null')::numeric,
-        balance_available = nullif(b.account->'balances'->'available', 'null')::numeric,
-        balance_limit = nullif(b.account->'balances'->'limit', 'null')::numeric,
+    SET balance_current = b.current, balance_available = b.available, balance_limit = b."limit",
         balances_at = now(), updated_at = now()
-    FROM page, jsonb_array_elements(CASE WHEN jsonb_typeof(body->'accounts') = 'array' THEN body->'accounts' ELSE '[]' END) AS b(account)
-    JOIN connections_plaiditemaccount m ON m.item_id = %(item)s AND m.plaid_account_id = b.account->>'account_id' AND m.replaced_at IS NULL
-    WHERE a.id = m.account_id AND a.status <> 'archived' AND jsonb_typeof(b.account->'balances') = 'object'
-      AND NOT EXISTS (
-          SELECT FROM jsonb_path_query(b.account->'balances', '$.keyvalue()') AS entry
-          WHERE entry->>'key' IN ('current', 'available', 'limit') AND jsonb_typeof(entry->'value') NOT IN ('number', 'null'))
+    FROM (
+        SELECT account->>'account_id' AS plaid_account_id,
+               nullif(account->'balances'->'current', 'null')::numeric AS current,
+               nullif(account->'balances'->'available', 'null')::numeric AS available,
+               nullif(account->'balances'->'limit', 'null')::numeric AS "limit"
+        FROM page, jsonb_array_elements(CASE WHEN jsonb_typeof(body->'accounts') = 'array' THEN body->'accounts' ELSE '[]' END) AS account
+        WHERE jsonb_typeof(account->'balances') = 'object' AND NOT EXISTS (
+            SELECT FROM jsonb_path_query(account->'balances', '$.keyvalue()') AS entry
+            WHERE entry->>'key' IN ('current', 'available', 'limit') AND jsonb_typeof(entry->'value') NOT IN ('number', 'null'))
+    ) b
+    JOIN connections_plaiditemaccount m ON m.item_id = %(item)s AND m.plaid_account_id = b.plaid_account_id AND m.replaced_at IS NULL
+    WHERE a.id = m.account_id AND a.status <> 'archived'
+      AND (a.balances_at, a.balance_current, a.balance_available, a.balance_limit)
+          IS DISTINCT FROM (now(), b.current, b.available, b."limit")
 )
 SELECT (SELECT count(*) FROM arrived),
        (SELECT count(*) FROM upserted WHERE is_new),

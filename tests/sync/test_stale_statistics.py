@@ -81,6 +81,27 @@ def test_a_first_history_looks_each_record_up_by_its_whole_key_where_a_large_tab
     assert entries_read(owner_connection) - before < 20_000  # a few for each row, where the other way is 12 million
 
 
+def test_an_account_is_written_once_for_a_whole_history(link, owner_connection):
+    """Every look at a row passes by all of its versions of one transaction, and each new row's foreign key looks at it."""
+    bank = link(transactions=3000)
+    bank.sync()
+    written = updates_of_accounts(owner_connection)
+    bank.control("state", disown_cursors=True)
+    assert bank.sync() == Outcome.SYNCED
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_stat_force_next_flush()")
+    assert bank.run.page_count == 6
+    told = updates_of_accounts(owner_connection) - written
+    assert 0 < told <= 2 * len(bank.account_ids)  # by /accounts/get, and by the history
+
+
+def updates_of_accounts(database) -> int:
+    (written,) = database.execute(
+        "SELECT n_tup_upd FROM pg_stat_user_tables WHERE relname = 'connections_account'"
+    ).fetchone()
+    return int(written)
+
+
 def entries_read(database) -> int:
     """Of all indexes of the transactions, by everybody."""
     (read,) = database.execute(

@@ -74,7 +74,7 @@ def test_life_keeps_books_that_add_up_and_is_the_same_again(quickbooks: QuickBoo
     assert len(done) == 120
     assert {one.split("/")[0] for one in done} == set(ENTITIES)
     bills = books.truth("Bill").values()
-    assert {one["Balance"] > 0 for one in bills} == {True, False}
+    assert any(one["Balance"] == 0 and one["LinkedTxn"] for one in bills)
     owed: dict[str, float] = {}
     for invoice in books.truth("Invoice").values():
         owner = invoice["CustomerRef"]["value"]

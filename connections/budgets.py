@@ -1,4 +1,4 @@
-"""Shared budgets: how often something may happen a minute, counted in Redis for all processes together.
+"""Shared budgets: how often something may happen a minute, and how much of it at once, counted in Redis for all processes.
 
 Provider calls and API throttles use the same windows. When Redis is away each process counts for itself with a quarter
 of the budget, so that several processes together still stay near the real one.
@@ -6,8 +6,12 @@ of the budget, so that several processes together still stay near the real one.
 
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
+from uuid import uuid4
 
+import redis
 import structlog
 from django.conf import settings
 from limits import RateLimitItemPerMinute
@@ -24,20 +28,71 @@ _lock = threading.Lock()
 
 
 @cache
-def _shared() -> MovingWindowRateLimiter:
-    import redis
-
-    pool = redis.BlockingConnectionPool.from_url(
-        settings.REDIS_URL, max_connections=16, timeout=1, socket_timeout=1, socket_connect_timeout=0.2
+def _pool(url: str) -> redis.BlockingConnectionPool:
+    return redis.BlockingConnectionPool.from_url(
+        url, max_connections=16, timeout=1, socket_timeout=1, socket_connect_timeout=0.2
     )
+
+
+@cache
+def _shared() -> MovingWindowRateLimiter:
     # The URI only chooses the driver; the connections come from our own pool, which also speaks unix sockets.
-    storage = RedisStorage("redis://", connection_pool=pool, key_prefix=f"causeway-{settings.BUDGET_NAMESPACE}")
+    storage = RedisStorage(
+        "redis://", connection_pool=_pool(settings.REDIS_URL), key_prefix=f"causeway-{settings.BUDGET_NAMESPACE}"
+    )
     return MovingWindowRateLimiter(storage)
 
 
 @cache
 def _alone() -> MovingWindowRateLimiter:
     return MovingWindowRateLimiter(MemoryStorage())
+
+
+_SEAT = """
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', ARGV[1])
+if redis.call('ZCARD', KEYS[1]) >= tonumber(ARGV[3]) then return 0 end
+redis.call('ZADD', KEYS[1], ARGV[2], ARGV[4])
+redis.call('PEXPIRE', KEYS[1], ARGV[5])
+return 1
+"""
+_SEAT_AGAIN_S = 0.05
+
+
+@contextmanager
+def seat(*key: str, at_most: int, held_s: float, wait_s: float) -> Iterator[bool]:
+    """Hold one of `at_most` seats for the block. False: none became free within `wait_s`; the block runs all the same.
+
+    held_s: after which a seat whose holder died is free again. When Redis is away nobody counts: True.
+    """
+    name, mine, ends_at = (
+        ":".join(("causeway", settings.BUDGET_NAMESPACE, "seat", *key)),
+        uuid4().hex,
+        time.monotonic() + wait_s,
+    )
+    while not (is_seated := _sit(name, mine, at_most, held_s)) and time.monotonic() < ends_at:
+        time.sleep(_SEAT_AGAIN_S)
+    try:
+        yield is_seated
+    finally:
+        if is_seated:
+            _stand(name, mine)
+
+
+def _sit(name: str, mine: str, at_most: int, held_s: float) -> bool:
+    now = time.time()
+    arguments = (now, now + held_s, at_most, mine, round(held_s * 1000))
+    try:
+        return bool(redis.Redis(connection_pool=_pool(settings.REDIS_URL)).eval(_SEAT, 1, name, *map(str, arguments)))
+    except RedisError as error:
+        log.warning("budget_counts_alone", error=type(error).__name__)
+        return True
+
+
+def _stand(name: str, mine: str) -> None:
+    try:
+        redis.Redis(connection_pool=_pool(settings.REDIS_URL)).zrem(name, mine)
+    except RedisError as error:
+        log.warning("budget_seat_kept", error=type(error).__name__)
 
 
 def take(*key: str, per_minute: int) -> float:

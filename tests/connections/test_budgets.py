@@ -1,5 +1,7 @@
 """Shared windows, counted together while Redis is there and carefully alone while it is not."""
 
+import time
+
 import pytest
 
 from connections import budgets
@@ -49,3 +51,27 @@ def test_it_asks_redis_again_after_a_while(settings, monkeypatch):
     budgets._shared.cache_clear()
     monkeypatch.setattr(budgets, "_away_until", 0.0)
     assert [budgets.take(*KEY, per_minute=3) for _ in range(3)] == [0, 0, 0]
+
+
+def test_only_so_many_sit_at_once_and_a_seat_is_free_again_afterwards():
+    seats = {"at_most": 2, "held_s": 5, "wait_s": 0}
+    with budgets.seat(*KEY, **seats) as first, budgets.seat(*KEY, **seats) as second:
+        with budgets.seat(*KEY, **seats) as third:
+            assert (first, second, third) == (True, True, False)
+        with budgets.seat(*KEY, **seats) as fourth:
+            assert not fourth  # who had no seat gives none back
+    with budgets.seat(*KEY, **seats) as later:
+        assert later
+
+
+def test_the_seat_of_somebody_who_died_is_free_after_its_time():
+    assert budgets._sit("causeway:seat:dead", "somebody", 1, 0.2)
+    assert not budgets._sit("causeway:seat:dead", "me", 1, 0.2)
+    time.sleep(0.25)
+    assert budgets._sit("causeway:seat:dead", "me", 1, 0.2)
+
+
+def test_without_redis_nobody_waits_for_a_seat(settings):
+    settings.REDIS_URL = "redis://127.0.0.1:1/0"
+    with budgets.seat(*KEY, at_most=0, held_s=5, wait_s=5) as is_seated:
+        assert is_seated

@@ -2,6 +2,7 @@
 
 from connections.providers.base import Field, Provider
 from connections.providers.cleaning import prefixed, web_address
+from connections.providers.woocommerce import approval, hooks, pulling, verification, webhooks, writing
 
 
 def _always() -> str:
@@ -43,4 +44,16 @@ FIELDS = (
     ),
 )
 
-PROVIDER = Provider(key="woocommerce", label="WooCommerce", unavailable=_always, fields=FIELDS)
+PROVIDER = Provider(
+    key="woocommerce",
+    label="WooCommerce",
+    unavailable=_always,
+    fields=FIELDS,
+    verifies=verification,
+    authorizes=approval,
+    pulls=pulling,
+    upserts=writing,
+    notifies=webhooks,
+    activated=hooks.activated,
+    disconnecting=hooks.disconnecting,
+)

@@ -197,6 +197,7 @@ class Verb:
     asks: str = ""  # a question that has to be answered with it
     confirms: Callable[[Any], Confirmation] | None = None  # a page of its own comes first
     is_primary: bool = False
+    leads_to: Callable[[Any], str] | None = None  # the address where it is done, instead of doing it
 
 
 class ConsoleAdmin(ModelAdmin):
@@ -282,7 +283,7 @@ class ConsoleAdmin(ModelAdmin):
         actions: dict[str, tuple[Callable[..., Any], str, str]] = {}
         if self.may_act(request):
             for key, verb in self.verbs.items():
-                if not verb.asks and not verb.confirms:
+                if not (verb.asks or verb.confirms or verb.leads_to):
                     actions[key] = (partial(_perform_all, verb), key, verb.label)
         return actions
 
@@ -335,7 +336,7 @@ class ConsoleAdmin(ModelAdmin):
         if obj is not None:
             context["header"] = self.header(obj)
             context["verbs"] = self._verbs_for(request, obj)
-            context["show_save_and_continue"] = False
+            context["show_save_and_continue"] = context["show_save_and_add_another"] = False
         return super().render_change_form(request, context, *args, obj=obj, **kwargs)
 
     def _verbs_for(self, request: HttpRequest, row: Any) -> list[dict[str, Any]]:
@@ -344,8 +345,8 @@ class ConsoleAdmin(ModelAdmin):
         return [
             {
                 "verb": verb,
-                "url": reverse(self._verb_url_name, args=[row.pk, key]),
-                "asks_first": verb.confirms is not None,  # a template would call it
+                "url": verb.leads_to(row) if verb.leads_to else reverse(self._verb_url_name, args=[row.pk, key]),
+                "asks_first": bool(verb.confirms or verb.leads_to),  # a template would call it
             }
             for key, verb in self.verbs.items()
             if verb.applies(row)
@@ -370,7 +371,7 @@ class ConsoleAdmin(ModelAdmin):
         if not self.may_act(request):
             raise PermissionDenied
         row = self.get_object(request, unquote(object_id))
-        if row is None or verb not in self.verbs:
+        if row is None or verb not in self.verbs or self.verbs[verb].leads_to:
             raise Http404
         if (confirms := self.verbs[verb].confirms) and self.verbs[verb].applies(row):
             confirmation = confirms(row)

@@ -48,7 +48,8 @@ def next_step(connection: Connection) -> str:
     entry = CATALOGUE.get(connection.error_code)
     match connection.status:
         case Status.DRAFT:
-            return "Not verified yet; nothing is synced."
+            was_active = " What was active before is kept until then." if connection.good else ""
+            return f"A draft: nothing is synced until it is tested and activated.{was_active}"
         case Status.VERIFIED:
             return "Verified; it syncs once it is activated."
         case Status.NEEDS_REAUTH:

@@ -71,6 +71,8 @@ class ConnectionAdmin(BaseConnectionAdmin):
             connection_state(connection, is_syncing=syncing),
             base.sentence,
             (*base.cards[:3], Card("See its", see)),
+            base.template,
+            base.extra,
         )
 
     @admin.display(description="State", ordering="status")

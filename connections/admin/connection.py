@@ -1,10 +1,15 @@
 """Connections and their credentials."""
 
-from typing import Any
+from typing import Any, cast
+from uuid import UUID
 
-from django.contrib import admin
+from django.conf import settings
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
 from django.db.models import Case, IntegerField, QuerySet, Value, When
-from django.http import HttpRequest
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import path, reverse
 
 from config import console
 from config.admin import (
@@ -18,13 +23,19 @@ from config.admin import (
     ReadOnlyAdmin,
     Verb,
 )
-from config.states import CONNECTION, ENVIRONMENT, state
-from connections.models import Connection, Credential, User
-from connections.models.connection import Environment, Provider, Status
+from config.states import CONNECTION, ENVIRONMENT, VERIFICATION, state
+from connections.admin.settings import ChangeForm, DraftForm
+from connections.admin.verification import shown_checks
+from connections.models import Connection, Credential, Membership, User, Verification
+from connections.models.connection import Environment, Errand, Provider, Status
+from connections.providers import PROVIDERS, provider
+from connections.services.activating import connection_activate
 from connections.services.disconnecting import by_person, connection_disconnect
+from connections.services.errands import disconnect_settle
 from connections.services.lifecycle import TRANSITIONS, Event
 from connections.services.pausing import connection_pause, connection_resume
 from connections.services.token_rotation import access_token_rotate
+from connections.services.verifying import verification_request
 from connections.states import connection_state, late, next_step
 
 _URGENCY = (Status.FAILED, Status.NEEDS_REAUTH, Status.PENDING_CLEANUP, Status.ACTIVE, Status.PAUSED)
@@ -55,6 +66,38 @@ def _resume(connection: Connection, actor: User, answer: str) -> str:
     return f"{connection} is active again; what came in meanwhile is synced now."
 
 
+def _verify(connection: Connection, actor: User, answer: str) -> str:
+    verification_request(connection_id=connection.pk, actor=actor)
+    return f"{connection.get_provider_display()} is being asked whether the settings of {connection} work."
+
+
+def _activate(connection: Connection, actor: User, answer: str) -> str:
+    connection_activate(connection_id=connection.pk, actor=actor)
+    return f"{connection} is active."
+
+
+def _settle(connection: Connection, actor: User, answer: str) -> str:
+    disconnect_settle(connection_id=connection.pk, reason=answer, actor=actor)
+    return f"{connection} is disconnected, as you say."
+
+
+def _has_fields(connection: Connection) -> bool:
+    return bool(provider(connection.provider).fields)
+
+
+def _is_configurable(connection: Connection) -> bool:
+    return connection.provider != Provider.PLAID and not connection.is_closed
+
+
+def _is_locked_out(connection: Connection) -> bool:
+    """Whether new secrets are what it takes: where they are granted at the provider, that provider's own way is another."""
+    return _has_fields(connection) and connection.status in (Status.NEEDS_REAUTH, Status.FAILED)
+
+
+def settings_page(connection: Connection) -> str:
+    return reverse("admin:connections_connection_settings", args=[connection.pk])
+
+
 def _disconnect(connection: Connection, actor: User, answer: str) -> str:
     connection_disconnect(connection_id=connection.pk, reason=by_person("Disconnected", actor), actor=actor)
     return f"{connection} is being disconnected. Its history stays."
@@ -63,6 +106,16 @@ def _disconnect(connection: Connection, actor: User, answer: str) -> str:
 def _disconnect_confirmed(connection: Connection) -> Confirmation:
     accounts = connection.accounts.filter(status="active").count()
     noun = "account" if accounts == 1 else "accounts"
+    if connection.provider != Provider.PLAID:
+        return Confirmation(
+            question=f"Disconnect {connection.name}?",
+            goes=(
+                f"The access of {connection.owner} at {connection.get_provider_display()}, and the secrets that are kept here.",
+                "What was set up at the provider for it, such as webhooks.",
+            ),
+            stays=("Everything that was read of it and written to it.",),
+            type_this=connection.name,
+        )
     return Confirmation(
         question=f"Disconnect {connection.name}?",
         goes=(
@@ -92,6 +145,39 @@ def _rotate_confirmed(connection: Connection) -> Confirmation:
     )
 
 
+def _latest_checks(connection: Connection) -> dict[str, Any]:
+    """What the latest verification says, for the page."""
+    latest = Verification.objects.filter(connection=connection).order_by("-pk").first()
+    if latest is None:
+        return {}
+    is_old = latest.config_version != connection.config_version
+    said = f"{state(VERIFICATION, latest.status).word}, asked {console.ago(latest.created_at)}"
+    caption = f"Test of the settings: {said}{', about older settings' if is_old else ''}."
+    is_running = latest.status == Verification.Status.RUNNING
+    return {"checks": shown_checks(latest), "caption": caption, "is_running": is_running}
+
+
+def _refusal(key: str) -> str:
+    """Why it cannot be added here; "" where it can."""
+    return "Its owner links a bank, at the bank itself." if key == Provider.PLAID else provider(key).unavailable()
+
+
+def _choice_page() -> dict[str, Any]:
+    choices = []
+    for key in PROVIDERS:
+        asks = ", ".join(field.label for field in provider(key).fields) or "Its company is chosen at the provider."
+        choice = {"label": provider(key).label, "refusal": _refusal(key), "url": f"?provider={key}", "asks": asks}
+        choices.append(choice)
+    return {"heading": "Add a connection", "sentence": "To what?", "choices": choices}
+
+
+def _usual(request: HttpRequest) -> dict[str, Any]:
+    """Whose connection it usually is: one of the person who adds it."""
+    found = Membership.objects.filter(user=cast(User, request.user)).first()
+    kind = Environment.SANDBOX if settings.DEMO else Environment.PRODUCTION
+    return {"owner": request.user.get_username(), "environment": kind, "workspace": found and found.workspace_id}
+
+
 class ConnectionAdmin(ConsoleAdmin):
     """Where each connection stands. Its name can be edited; its status moves only by verbs.
 
@@ -102,6 +188,12 @@ class ConnectionAdmin(ConsoleAdmin):
     id_lookups = ("pk", "workspace_id", "owner_id")
     chip_field, chip_words, chip_counts = "status", CONNECTION, True
     verbs = {
+        "activate": Verb(
+            "Activate", "bolt", _activate, lambda connection: connection.status == Status.VERIFIED, is_primary=True
+        ),
+        "verify": Verb("Test connection", "network_check", _verify, lambda connection: not connection.is_closed),
+        "reconnect": Verb("Reconnect", "key", _verify, _is_locked_out, is_primary=True, leads_to=settings_page),
+        "settings": Verb("Change settings", "tune", _verify, _is_configurable, leads_to=settings_page),
         "pause": Verb("Pause", "pause", _pause, lambda connection: connection.status in TRANSITIONS[Event.PAUSED][0]),
         "resume": Verb(
             "Resume", "play_arrow", _resume, lambda connection: connection.status == Status.PAUSED, is_primary=True
@@ -119,6 +211,13 @@ class ConnectionAdmin(ConsoleAdmin):
             _disconnect,
             lambda connection: not connection.is_closed,
             confirms=_disconnect_confirmed,
+        ),
+        "settle": Verb(
+            "End it without the provider",
+            "task_alt",
+            _settle,
+            lambda connection: connection.errand == Errand.DISCONNECTING and connection.errand_attempts > 0,
+            asks="How do you know that nothing is left there?",
         ),
     }
 
@@ -167,7 +266,20 @@ class ConnectionAdmin(ConsoleAdmin):
             "Last error",
             {"fields": ("error_code_whole", "error_detail", "error_correlation_id_whole", "error_at_exact")},
         ),
-        ("Configuration", {"fields": ("config_version", "config_json", "created_at_exact", "updated_at_exact")}),
+        (
+            "Configuration",
+            {
+                "fields": (
+                    "config_version",
+                    "config_json",
+                    "shown_good",
+                    "shown_facts",
+                    "shown_errand",
+                    "created_at_exact",
+                    "updated_at_exact",
+                )
+            },
+        ),
     )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet:
@@ -185,7 +297,66 @@ class ConnectionAdmin(ConsoleAdmin):
             Card("Consent ends", console.moment(connection.reauth_due_at)),
             Card("Failures in a row", console.number(connection.failure_count)),
         )
-        return Header(console.name(connection.name), connection_state(connection), next_step(connection), cards)
+        shown = connection_state(connection)
+        found = _latest_checks(connection)
+        return Header(console.name(connection.name), shown, next_step(connection), cards, "admin/checks.html", found)
+
+    # --- settings: forms made of what the provider declares ---
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return self.may_act(request)
+
+    def get_urls(self) -> list:
+        view = self.admin_site.admin_view(self.settings_view)
+        return [
+            path("<uuid:connection_id>/settings/", view, name="connections_connection_settings"),
+            *super().get_urls(),
+        ]
+
+    def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> HttpResponse:
+        """First the provider, then its fields."""
+        if not self.has_add_permission(request):
+            raise PermissionDenied
+        key = request.GET.get("provider", "")
+        if key not in PROVIDERS or _refusal(key):
+            return self._settings_page(request, _choice_page())
+        declared = provider(key)
+        form = DraftForm(declared, request.POST or None, initial=_usual(request))
+        if request.method == "POST" and form.is_valid() and (made := form.save()):
+            self.log_addition(request, made, "Added.")
+            self.message_user(request, f"{made} is a draft. Test it, then activate it.", messages.SUCCESS)
+            return HttpResponseRedirect(console.to_page(made))
+        words = {
+            "heading": f"Add {declared.label}",
+            "sentence": "It is a draft until it has been tested and activated.",
+            "button": "Add as a draft",
+            "back": console.to_list("connections.connection"),
+        }
+        return self._settings_page(request, words | {"form": form})
+
+    def settings_view(self, request: HttpRequest, connection_id: UUID) -> HttpResponse:
+        """The provider's fields as they are filled in; secrets can be replaced, never read."""
+        connection = self.get_object(request, str(connection_id))
+        if not self.may_act(request):
+            raise PermissionDenied
+        if connection is None or not _is_configurable(connection):
+            raise Http404
+        form = ChangeForm(provider(connection.provider), connection, request.POST or None)
+        if request.method == "POST" and form.is_valid() and form.save(cast(User, request.user)):
+            self.log_change(request, connection, "Changed settings.")
+            self.message_user(request, f"The settings of {form.cleaned_data['name']} are changed.", messages.SUCCESS)
+            return HttpResponseRedirect(console.to_page(connection))
+        words = {
+            "heading": f"Settings of {connection.name}",
+            "sentence": "Changed settings, secrets or environment make it a draft: nothing is synced until it is tested and activated again.",
+            "button": "Change settings",
+            "back": console.to_page(connection),
+        }
+        return self._settings_page(request, words | {"form": form})
+
+    def _settings_page(self, request: HttpRequest, words: dict[str, Any]) -> HttpResponse:
+        shared = {**self.admin_site.each_context(request), "opts": self.opts, "title": words["heading"]}
+        status = 400 if "form" in words and words["form"].errors else 200
+        return TemplateResponse(request, "admin/settings.html", shared | words, status=status)
 
     @admin.display(description="State", ordering="status")
     def shown_state(self, connection: Connection) -> Any:
@@ -202,6 +373,21 @@ class ConnectionAdmin(ConsoleAdmin):
     @admin.display(description="Environment", ordering="environment")
     def shown_environment(self, connection: Connection) -> Any:
         return console.badge(state(ENVIRONMENT, connection.environment))
+
+    @admin.display(description="Last activated")
+    def shown_good(self, connection: Connection) -> Any:
+        return console.pretty_json(connection.good)
+
+    @admin.display(description="To do at the provider")
+    def shown_errand(self, connection: Connection) -> Any:
+        if not connection.errand:
+            return console.DASH
+        parts = [connection.get_errand_display(), console.moment(connection.errand_at)]
+        return console.joined([*parts, connection.errand_error] if connection.errand_error else parts)
+
+    @admin.display(description="Remembered by the provider's code")
+    def shown_facts(self, connection: Connection) -> Any:
+        return console.pretty_json(connection.facts)
 
     @admin.display(description="Bank login")
     def bank_login(self, connection: Connection) -> Any:

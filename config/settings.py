@@ -250,6 +250,10 @@ LINK_POLL_S = env.seconds("LINK_POLL_S", 2)  # how often an open Hosted Link ses
 PLAID_SYNC_PER_ITEM_MINUTE = env.integer("PLAID_SYNC_PER_ITEM_MINUTE", 50, at_least=1)
 PLAID_SYNC_PER_CLIENT_MINUTE = env.integer("PLAID_SYNC_PER_CLIENT_MINUTE", 2500, at_least=1)
 PLAID_ACCOUNTS_PER_ITEM_MINUTE = env.integer("PLAID_ACCOUNTS_PER_ITEM_MINUTE", 15, at_least=1)
+QUICKBOOKS_PER_MINUTE = env.integer("QUICKBOOKS_PER_MINUTE", 400, at_least=1)  # of a company; Intuit allows 500
+QUICKBOOKS_BATCHES_PER_MINUTE = env.integer("QUICKBOOKS_BATCHES_PER_MINUTE", 38, at_least=1)  # 40
+QUICKBOOKS_PER_SECOND = env.integer("QUICKBOOKS_PER_SECOND", 8, at_least=1)  # 10
+QUICKBOOKS_PARALLEL = env.integer("QUICKBOOKS_PARALLEL", 4, at_least=1)
 BUDGET_NAMESPACE = env.text("BUDGET_NAMESPACE", "main")  # apart for each test worker on one server
 PLAID_TIMEOUT_S = env.seconds("PLAID_TIMEOUT_S", 60)
 

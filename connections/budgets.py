@@ -14,7 +14,7 @@ from uuid import uuid4
 import redis
 import structlog
 from django.conf import settings
-from limits import RateLimitItemPerMinute
+from limits import RateLimitItem, RateLimitItemPerMinute, RateLimitItemPerSecond
 from limits.storage import MemoryStorage, RedisStorage
 from limits.strategies import FixedWindowRateLimiter, MovingWindowRateLimiter
 from redis.exceptions import RedisError
@@ -97,19 +97,29 @@ def _stand(name: str, mine: str) -> None:
 
 def take(*key: str, per_minute: int) -> float:
     """Take one from the budget `key`. Returns 0 when it was there, else the seconds until the next one is."""
+    return _take_anywhere(RateLimitItemPerMinute, per_minute, key)
+
+
+def take_this_second(*key: str, per_second: int) -> float:
+    """The same for a budget of so many a second."""
+    return _take_anywhere(RateLimitItemPerSecond, per_second, key)
+
+
+def _take_anywhere(kind: type[RateLimitItem], amount: int, key: tuple[str, ...]) -> float:
     global _away_until  # noqa: PLW0603 - one process has one broker, and it is away for all its threads
     if time.monotonic() >= _away_until:
         try:
-            return _take(_shared(), per_minute, key)
+            return _take(_shared(), kind(amount), key)
         except RedisError as error:
             with _lock:
                 _away_until = time.monotonic() + _RETRY_REDIS_S
             log.warning("budget_counts_alone", error=type(error).__name__)
-    return _take(_alone(), max(1, per_minute // _ALONE_SHARE), key)
+    return _take(_alone(), kind(max(1, amount // _ALONE_SHARE)), key)
 
 
-def _take(limiter: FixedWindowRateLimiter | MovingWindowRateLimiter, per_minute: int, key: tuple[str, ...]) -> float:
-    item = RateLimitItemPerMinute(per_minute)
+def _take(
+    limiter: FixedWindowRateLimiter | MovingWindowRateLimiter, item: RateLimitItem, key: tuple[str, ...]
+) -> float:
     if limiter.hit(item, *key):
         return 0.0
     return max(0.05, limiter.get_window_stats(item, *key).reset_time - time.time())

@@ -243,6 +243,13 @@ CATALOGUE: dict[str, Entry] = {
         "Start Link again; a public token lives 30 minutes.",
         _USER,
     ),
+    "access_refused": Entry(
+        409,
+        "Connect again",
+        "The provider does not accept our access any more: it was withdrawn there, or was not used for too long. What was synced before is safe.",
+        "Reconnect it: sign in at the provider and choose the same account. Everything stays.",
+        _USER,
+    ),
     # --- providers, as the user meets them ---
     "provider_unavailable": Entry(
         503,
@@ -420,6 +427,13 @@ CATALOGUE: dict[str, Entry] = {
         "Wait for the next sync. If the bank refuses its token, link it again.",
         _OPERATOR,
     ),
+    "subscription_ended": Entry(
+        409,
+        "Subscription ended",
+        "The company's subscription at the provider has ended or is suspended. What was synced before is safe.",
+        "Renew the subscription at the provider; the connection then goes on by itself.",
+        _USER,
+    ),
     "removal_failed": Entry(
         503,
         "Still connected at the provider",
@@ -483,6 +497,28 @@ CATALOGUE: dict[str, Entry] = {
         "This record could not be stored and was set aside.",
         "An operator can look at the failed record.",
         _OPERATOR,
+    ),
+    "record_changed": Entry(
+        409,
+        "Changed meanwhile",
+        "Somebody changed this record at the provider while it was being written. Nothing was overwritten.",
+        "Nothing to do: it is read again and tried again.",
+        _PROVIDER,
+        True,
+    ),
+    "record_exists": Entry(
+        422,
+        "Exists already",
+        "The provider already has a record with this name or number, so this one was set aside.",
+        "Link the existing record, or give this one another name or number.",
+        _USER,
+    ),
+    "books_closed": Entry(
+        422,
+        "Books are closed",
+        "The date lies in a period that is closed in the books, so this record was set aside.",
+        "Reopen the period in the books, or have the record posted on an open day.",
+        _USER,
     ),
     "credential_unreadable": Entry(
         500,
@@ -624,6 +660,19 @@ class RejectedRecord(ProviderError):
     """One record cannot be stored; the run goes on."""
 
     default_code = "record_rejected"
+
+
+class DuplicateRecord(RejectedRecord):
+    """The target has such a record already. existing_id: its id there, existing_entity: its kind; "" where it does not tell."""
+
+    default_code = "record_exists"
+    existing_id = existing_entity = ""
+
+
+class StaleObject(ProviderError):
+    """The record was changed since it was read: read it again, apply the change again, at most three times."""
+
+    default_code = "record_changed"
 
 
 class MutationDuringPagination(TemporaryError):

@@ -4,6 +4,7 @@ import time
 
 import pytest
 
+from config.processes import wait_until
 from connections import budgets
 
 KEY = ("test", "budget")
@@ -75,3 +76,9 @@ def test_without_redis_nobody_waits_for_a_seat(settings):
     settings.REDIS_URL = "redis://127.0.0.1:1/0"
     with budgets.seat(*KEY, at_most=0, held_s=5, wait_s=5) as is_seated:
         assert is_seated
+
+
+def test_a_budget_of_seconds_is_there_again_after_one():
+    assert [budgets.take_this_second(*KEY, per_second=2) for _ in range(2)] == [0, 0]
+    assert 0 < budgets.take_this_second(*KEY, per_second=2) <= 2
+    assert wait_until(lambda: budgets.take_this_second(*KEY, per_second=2) == 0, 5)

@@ -15,6 +15,7 @@ from django.conf import settings as django_settings
 
 from tests.connections.sandbox import conftest as sandbox
 from tests.connections.sandbox.conftest import receiver  # noqa: F401 - the fixture
+from tests.contract import quickbooks
 from tests.sync.conftest import link  # noqa: F401 - the fixture
 
 
@@ -117,3 +118,23 @@ def wire(simulator):
 @pytest.fixture
 def item(wire) -> sandbox.Item:
     return wire.item(transactions=200, days=90, webhook="http://127.0.0.1:9/nowhere")
+
+
+@pytest.fixture
+def intuit(simulator, settings):
+    """The control endpoint of the simulated Intuit, as if new, with our clients pointed at it."""
+    settings.QUICKBOOKS_SANDBOX_URL = f"{simulator.url}/quickbooks"
+    settings.QUICKBOOKS_PRODUCTION_URL = f"{simulator.url}/quickbooks/production"
+
+    def control(method: str, path: str, body: Any = None) -> Any:
+        return simulator.control(method, f"/quickbooks/_control/{path}", body)
+
+    control("POST", "reset", {})
+    control("POST", "limits", {"enabled": False})
+    return control
+
+
+@pytest.fixture
+def company(intuit):
+    """A company of the United States with Automated Sales Tax."""
+    return quickbooks.Company(intuit, quickbooks.US)

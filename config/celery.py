@@ -43,6 +43,9 @@ app.conf.beat_schedule = {
     "events": _every("connections.tasks.events_dispatch", settings.TICK_S, expires_s=max(settings.TICK_S * 5, 10)),
     "verify": _every("connections.tasks.verify", settings.TICK_S, expires_s=max(settings.TICK_S * 5, 10)),
     "errands": _every("connections.tasks.errands", settings.HOUSEKEEPING_S, expires_s=60),
+    "refresh-tokens": _every(
+        "connections.tasks.tokens_refresh", settings.TOKEN_REFRESH_S, expires_s=settings.TOKEN_REFRESH_S
+    ),
     "seal-audit": _every("connections.tasks.audit_seal", settings.AUDIT_SEAL_S, expires_s=10),
     "poll-links": _every("sync.tasks.poll_links", settings.LINK_POLL_S, expires_s=10),
     "safety-net": _every("sync.tasks.safety_net", settings.HOUSEKEEPING_S, expires_s=60),

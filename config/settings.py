@@ -256,6 +256,9 @@ QUICKBOOKS_PER_SECOND = env.integer("QUICKBOOKS_PER_SECOND", 8, at_least=1)  # 1
 QUICKBOOKS_PARALLEL = env.integer("QUICKBOOKS_PARALLEL", 4, at_least=1)
 BUDGET_NAMESPACE = env.text("BUDGET_NAMESPACE", "main")  # apart for each test worker on one server
 PLAID_TIMEOUT_S = env.seconds("PLAID_TIMEOUT_S", 60)
+TOKEN_REFRESH_S = env.seconds("TOKEN_REFRESH_S", 300)  # how often the clock looks for OAuth tokens that end
+TOKEN_REFRESH_AHEAD_S = env.seconds("TOKEN_REFRESH_AHEAD_S", 600)  # those that end within this are renewed
+OAUTH_TIMEOUT_S = env.seconds("OAUTH_TIMEOUT_S", 30)  # for one answer of a provider's token endpoint
 
 # --- providers -------------------------------------------------------------------------------------------------------
 PLAID_CLIENT_ID = env.text("PLAID_CLIENT_ID", DEMO_SECRETS.get("PLAID_CLIENT_ID", ""))

@@ -34,6 +34,8 @@ class Action(StrEnum):
     CONNECTION_CONFIGURED = "connection_configured"
     ENVIRONMENT_CHANGED = "environment_changed"
     CONNECTION_RENAMED = "connection_renamed"
+    AUTHORIZATION_STARTED = "authorization_started"
+    CONNECTION_AUTHORIZED = "connection_authorized"
     VERIFICATION_REQUESTED = "verification_requested"
     CONNECTION_VERIFIED = "connection_verified"
     CONNECTION_ACTIVATED = "connection_activated"

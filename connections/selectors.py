@@ -7,8 +7,10 @@ from django.db import connection as database
 from django.db.models import Q, QuerySet
 
 from connections.ids import is_uuid, oldest_id
-from connections.models import Account, Connection, Membership, Role, SecurityEvent, User
+from connections.models import Account, Connection, Membership, OAuthGrant, Role, SecurityEvent, User
 from connections.models.connection import Provider
+from connections.providers import provider
+from connections.services.access import callback_url
 
 
 def connections_visible_to(membership: Membership) -> QuerySet[Connection]:
@@ -43,6 +45,36 @@ def bank_data_visible_to(membership: Membership) -> QuerySet[Connection]:
 def bank_data_managed_by(membership: Membership) -> QuerySet[Connection]:
     """Those whose accounts this member may remove: connections they manage, and no other person's bank."""
     return connections_managed_by(membership).filter(~Q(provider=Provider.PLAID) | Q(owner_id=membership.user_id))
+
+
+@dataclass(frozen=True, slots=True)
+class OAuthShown:
+    """What may be told of the access that was given at a provider."""
+
+    redirect_uri: str
+    account: str
+    authorized_at: datetime | None
+    access_expires_at: datetime | None
+    refresh_expires_at: datetime | None
+    hard_expires_at: datetime | None
+
+
+def oauth_of(connection: Connection) -> OAuthShown | None:
+    """None where nobody signs in at the provider; empty before somebody did: two queries."""
+    declared = provider(connection.provider)
+    if declared.authorizes is None:
+        return None
+    grant = OAuthGrant.objects.filter(connection=connection).first()
+    rows = connection.credentials.filter(is_superseded=False, expires_at__isnull=False)
+    ends = dict(rows.values_list("name", "expires_at"))
+    return OAuthShown(
+        redirect_uri=callback_url(connection, "oauth"),
+        account=str(connection.facts.get(declared.account_fact) or "") if declared.account_fact else "",
+        authorized_at=grant.authorized_at if grant else None,
+        access_expires_at=ends.get("access_token"),
+        refresh_expires_at=ends.get("refresh_token"),
+        hard_expires_at=grant.hard_expires_at if grant else None,
+    )
 
 
 def accounts_of(connection: Connection) -> QuerySet[Account]:

@@ -11,6 +11,7 @@ from connections.services import (
     event_dispatch,
     idempotency,
     plaid_removal,
+    token_refresh,
     verifying,
 )
 from connections.services import (
@@ -21,6 +22,7 @@ log = structlog.get_logger(__name__)
 
 DISPATCH_S = 30
 VERIFY_S = ERRANDS_S = 30  # begun after this is left to the next tick
+TOKENS_S = 240
 
 
 @shared_task(ignore_result=True)
@@ -53,6 +55,13 @@ def verify() -> None:
 def errands() -> None:
     """Set up at providers what became active, clear away what ends. An idle tick is one query."""
     errand_work.errands_run(deadline=time.monotonic() + ERRANDS_S)
+
+
+@shared_task(ignore_result=True)
+def tokens_refresh() -> None:
+    """Renew the OAuth tokens that end soon. An idle tick is one query."""
+    if count := token_refresh.grants_refresh(deadline=time.monotonic() + TOKENS_S):
+        log.info("tokens_refreshed", count=count)
 
 
 @shared_task(ignore_result=True)

@@ -311,13 +311,23 @@ def _simulators() -> Iterator[Simulator]:
     process.stop()
 
 
+SIMULATED = {
+    "PLAID_SANDBOX_URL": "/plaid",
+    "PLAID_PRODUCTION_URL": "/plaid",
+    "INTUIT_AUTHORIZE_URL": "/quickbooks/oauth2/authorize",
+    "INTUIT_TOKEN_URL": "/quickbooks/oauth2/tokens",
+    "INTUIT_REVOKE_URL": "/quickbooks/oauth2/revoke",
+}
+
+
 @pytest.fixture
 def simulator(_simulators: Simulator, settings, monkeypatch) -> Simulator:
     """The simulators, as if new, with the clients pointed at them; processes started by `process` are, too."""
-    for name in ("PLAID_SANDBOX_URL", "PLAID_PRODUCTION_URL"):
-        setattr(settings, name, f"{_simulators.url}/plaid")
-        monkeypatch.setenv(name, f"{_simulators.url}/plaid")
+    for name, path in SIMULATED.items():
+        setattr(settings, name, _simulators.url + path)
+        monkeypatch.setenv(name, _simulators.url + path)
     _simulators.control("POST", "reset", {})
+    _simulators.control("POST", "/quickbooks/_control/reset", {})
     return _simulators
 
 

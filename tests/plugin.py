@@ -28,6 +28,11 @@ ENVIRONMENT = {
     "PLAID_SECRET": "test-plaid-secret",
     "PLAID_SANDBOX_URL": "http://127.0.0.1:9/plaid",  # nothing listens on the discard port: a test that needs a bank
     "PLAID_PRODUCTION_URL": "http://127.0.0.1:9/plaid",  # asks for the `simulator` fixture, and no other can leave
+    "QUICKBOOKS_CLIENT_ID": "test-quickbooks-id",
+    "QUICKBOOKS_CLIENT_SECRET": "test-quickbooks-secret",
+    "INTUIT_AUTHORIZE_URL": "http://127.0.0.1:9/quickbooks/oauth2/authorize",
+    "INTUIT_TOKEN_URL": "http://127.0.0.1:9/quickbooks/oauth2/tokens",
+    "INTUIT_REVOKE_URL": "http://127.0.0.1:9/quickbooks/oauth2/revoke",
     "PLAID_OWN_WEBHOOKS": "0",  # simulated Items call nobody, unless a test gives them an address
     "LEASE_S": "2",
     "TICK_S": "0.2",

@@ -62,6 +62,7 @@ _DETAIL = _CONNECTION | {
     "institution": _INSTITUTION | {"logo": "iVBORw0KGgo="},
     "credentials": {},
     "verification": None,
+    "oauth": None,
 }
 _KEY = {"fingerprint": "5f2a9c01d4e7", "last_four": "9c1e", "updated_at": _TIME}
 _SHOP = _DETAIL | {
@@ -116,6 +117,29 @@ ME = [
             "token": {"name": "api", "scope": "full", "expires_at": "2026-06-11T14:03:09Z"},
         }
     )
+]
+AUTHORIZE = [
+    answered(
+        {
+            "authorize_url": "https://appcenter.intuit.com/connect/oauth2?client_id=AB…&response_type=code&scope=com.intuit.quickbooks.accounting&redirect_uri=https%3A%2F%2Fhub.example.com%2Fapi%2Fv1%2Foauth%2Fquickbooks%2Fcallback&state=…",
+            "expires_at": "2026-05-12T14:13:00Z",
+            "redirect_uri": "https://hub.example.com/api/v1/oauth/quickbooks/callback",
+        }
+    )
+]
+_AUTHORIZED = {"connection_id": _CONNECTION_ID, "provider": "quickbooks", "status": "draft"}
+AUTHORIZED_BACK = [answered(_AUTHORIZED), answered(_AUTHORIZED | {"provider": "woocommerce"}, status="202")]
+KEYS = [
+    asked(
+        {
+            "key_id": 1,
+            "user_id": "the state",
+            "consumer_key": "ck_…",
+            "consumer_secret": "cs_…",
+            "key_permissions": "read_write",
+        }
+    ),
+    answered(_AUTHORIZED | {"provider": "woocommerce"}),
 ]
 CONNECTIONS = [listed(_CONNECTION)]
 CONNECTION = [answered(_DETAIL)]

@@ -3,10 +3,12 @@
 from typing import Any
 from urllib.parse import urlsplit
 
+from drf_spectacular.helpers import lazy_serializer
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from config.logs import scrub
+from connections import selectors
 from connections.audit import Action
 from connections.errors import CATALOGUE
 from connections.models import Account, Connection, Role, SecurityEvent, Verification
@@ -215,6 +217,12 @@ class ConnectionDetailSerializer(ConnectionSerializer):
 
     credentials = serializers.SerializerMethodField(help_text="By name, of those that people give.")
     verification = serializers.SerializerMethodField()
+    oauth = serializers.SerializerMethodField(help_text="Where the access is given by signing in at the provider.")
+
+    @extend_schema_field(lazy_serializer("connections.api.serializers.OAuthSerializer")(allow_null=True))
+    def get_oauth(self, connection: Connection) -> dict[str, Any] | None:
+        found = selectors.oauth_of(connection)
+        return dict(OAuthSerializer(found).data) if found else None
 
     @extend_schema_field({"type": "object", "additionalProperties": {"$ref": "#/components/schemas/CredentialShown"}})
     def get_credentials(self, connection: Connection) -> dict[str, Any]:
@@ -259,6 +267,46 @@ class AccountSerializer(serializers.Serializer):
     def get_external_id(self, account: Account) -> str | None:
         current = (mapping for mapping in account.item_accounts.all() if mapping.replaced_at is None)
         return next((mapping.plaid_account_id for mapping in current), None)
+
+
+# --- signing in at a provider ---
+class AuthorizationSerializer(serializers.Serializer):
+    authorize_url = serializers.CharField(help_text="For the person's browser. It opens something: do not keep it.")
+    expires_at = serializers.DateTimeField()
+    redirect_uri = serializers.CharField(help_text="Has to be registered at the provider, exactly so.")
+
+
+class AuthorizedSerializer(serializers.Serializer):
+    """What the access was kept for. The rest is told to people who are signed in."""
+
+    connection_id = serializers.UUIDField(source="id")
+    provider = serializers.ChoiceField(choices=Provider.choices)
+    status = serializers.ChoiceField(choices=Status.choices)
+
+
+class KeysSerializer(serializers.Serializer):
+    """As WooCommerce sends it."""
+
+    key_id = serializers.IntegerField(required=False)
+    user_id = serializers.CharField(help_text="The state that was given along.")
+    consumer_key = serializers.CharField()
+    consumer_secret = serializers.CharField(write_only=True)
+    key_permissions = serializers.CharField(required=False)
+
+
+class OAuthSerializer(serializers.Serializer):
+    """The access that somebody gave at the provider, and when it ends. Tokens are never shown."""
+
+    redirect_uri = serializers.CharField(help_text="Has to be registered at the provider, exactly so.")
+    account = serializers.CharField(help_text='Which account there, such as QuickBooks\' realm; "" before.')
+    authorized_at = serializers.DateTimeField(allow_null=True)
+    access_expires_at = serializers.DateTimeField(allow_null=True, help_text="Renewed by itself before then.")
+    refresh_expires_at = serializers.DateTimeField(
+        allow_null=True, help_text="The access ends then unless it is renewed before: every renewal moves it."
+    )
+    hard_expires_at = serializers.DateTimeField(
+        allow_null=True, help_text="The access ends then for good, unless a person signs in again."
+    )
 
 
 # --- what is configured: whatever the providers declare ---

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from connections.api import views
+from connections.api import oauth, views
 
 urlpatterns = [
     path("auth/token", views.TokenView.as_view(), name="token"),
@@ -17,6 +17,12 @@ urlpatterns = [
         views.AccountView.as_view(),
         name="connection-account",
     ),
+    path(
+        "connections/<uuid:connection_id>/oauth/authorize",
+        oauth.AuthorizeView.as_view(),
+        name="connection-oauth-authorize",
+    ),
+    path("oauth/<slug:provider>/callback", oauth.CallbackView.as_view(), name="oauth-callback"),
     path("plaid/link-token", views.LinkTokenView.as_view(), name="plaid-link-token"),
     path("plaid/exchange-token", views.ExchangeTokenView.as_view(), name="plaid-exchange-token"),
     path("plaid/sync", views.PlaidSyncView.as_view(), name="plaid-sync"),

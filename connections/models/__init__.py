@@ -4,6 +4,7 @@ from connections.models.connection import Connection
 from connections.models.credential import Credential
 from connections.models.event import DomainEvent, EventDelivery
 from connections.models.idempotency import IdempotencyKey
+from connections.models.oauth import OAuthGrant, OAuthState
 from connections.models.plaid_item import PlaidItem
 from connections.models.plaid_link import PlaidExchange, PlaidLink
 from connections.models.provider_pause import ProviderPause
@@ -22,6 +23,8 @@ __all__ = [
     "EventDelivery",
     "IdempotencyKey",
     "Membership",
+    "OAuthGrant",
+    "OAuthState",
     "PlaidExchange",
     "PlaidItem",
     "PlaidItemAccount",

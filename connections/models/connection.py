@@ -3,6 +3,7 @@
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
+from django.db.models.fields.json import KT
 
 from connections.fields import CounterField
 from connections.tenancy import TenantModel
@@ -90,7 +91,9 @@ class Connection(TenantModel):
     last_used_at = models.DateTimeField(
         null=True, blank=True, help_text="A person last read it through the API then, to the hour."
     )
-    reauth_due_at = models.DateTimeField(null=True, blank=True, help_text="When the consent given at the bank ends.")
+    reauth_due_at = models.DateTimeField(
+        null=True, blank=True, help_text="When the access that was given ends, unless a person renews it."
+    )
     reauth_noticed_on = models.DateField(
         null=True, blank=True, help_text="The end of consent (UTC) that the last notice was about."
     )
@@ -109,6 +112,15 @@ class Connection(TenantModel):
     updated_at = models.DateTimeField(auto_now=True)
 
     class Meta:
+        constraints = [
+            # In the whole installation: two that read and write the same books would each undo what the other does. One
+            # that is being disconnected still counts: withdrawing its access would end that of the other.
+            models.UniqueConstraint(
+                KT("facts__realm_id"),
+                condition=Q(provider="quickbooks", facts__has_key="realm_id") & ~Q(status="disconnected"),
+                name="one_connection_per_realm",
+            )
+        ]
         indexes = [
             models.Index(fields=["workspace", "-id"], name="connection_by_workspace"),
             models.Index(fields=["owner", "-id"], name="connection_by_owner"),

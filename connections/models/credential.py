@@ -5,6 +5,7 @@ import hmac
 
 from django.conf import settings
 from django.db import models
+from django.db.models import Q
 
 from connections import vault
 from connections.models.connection import Connection
@@ -35,6 +36,9 @@ class Credential(TenantModel):
     class Meta:
         constraints = [
             models.UniqueConstraint(fields=["connection", "name", "is_superseded"], name="one_credential_per_name")
+        ]
+        indexes = [
+            models.Index(fields=["name", "expires_at"], condition=Q(expires_at__isnull=False), name="credential_ending")
         ]
 
     def __str__(self) -> str:

@@ -111,7 +111,10 @@ class Verifies(Protocol):
 # --- authorization ---
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What a provider gave us to get in with. secrets: by credential name; expires_at: of those that end by themselves."""
+    """What a provider gave us to get in with. secrets: by credential name.
+
+    expires_at: of those that end by themselves, by the same names; of all of it, however often it is renewed: "grant".
+    """
 
     secrets: Mapping[str, str]
     expires_at: Mapping[str, datetime]
@@ -123,12 +126,16 @@ class Authorizes(Protocol):
         """The address to send the person to."""
         ...
 
+    def account(self, answer: Mapping[str, str]) -> str:
+        """Which account at the provider the answer is about, where that is known before it is completed; else ""."""
+        ...
+
     def complete(self, access: Access, *, answer: Mapping[str, str], redirect_uri: str) -> Grant:
         """Turn what came back into a grant. Raises NeedsReauth where the person refused."""
         ...
 
     def refresh(self, access: Access) -> Grant:
-        """A new grant for the one at hand. Raises NeedsReauth where the provider accepts it no more."""
+        """A new grant for the one at hand, asked for once. Raises NeedsReauth where the provider accepts it no more."""
         ...
 
     def revoke(self, access: Access) -> None:
@@ -274,6 +281,8 @@ class Provider:
     activated: after a connection became active, as work of its own that is tried until it succeeds: register webhooks.
     disconnecting: before its credentials are destroyed, likewise: delete webhooks, revoke the grant. Both may be called
     again after they succeeded, and return nothing where there is nothing left to do.
+    account_fact: the name of the fact that tells one account at the provider from another, where there is one.
+    probe: asks, of an environment, whether the provider takes this installation's keys; raises KeysRefused.
     """
 
     key: str
@@ -287,6 +296,8 @@ class Provider:
     notifies: Notifies | None = None
     activated: Callable[[Access], None] | None = None
     disconnecting: Callable[[Access], None] | None = None
+    account_fact: str = ""
+    probe: Callable[[str], None] | None = None
 
     def fields_for(self, config: Mapping[str, Any]) -> tuple[Field, ...]:
         """Those that apply with these settings. A field that others depend on comes before them."""

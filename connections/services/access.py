@@ -14,8 +14,7 @@ from connections.models import Connection, Credential
 from connections.models.connection import Status
 from connections.providers.base import Access, Json
 from connections.services.configuring import credential_keep
-
-ACCESS_TOKEN = "access_token"  # noqa: S105 - the credential's name, not its value
+from connections.services.token_refresh import fresh_token
 
 
 def access_of(
@@ -46,7 +45,7 @@ def access_of(
         facts=facts,
         remember=keep_facts,
         keep_secret=lambda name, value: _keep_secret(connection, name, value),
-        fresh_token=lambda _refused: secret(ACCESS_TOKEN),
+        fresh_token=lambda refused: fresh_token(connection.pk, refused),
         callback_url=lambda purpose: callback_url(connection, purpose),
     )
 

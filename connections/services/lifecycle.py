@@ -204,7 +204,7 @@ def refuse_unless_syncable(connection: Connection) -> None:
     if connection.status == Status.PAUSED:
         raise Conflict(code="connection_paused")
     if connection.status == Status.NEEDS_REAUTH:
-        code = connection.error_code if connection.error_code.startswith("bank_") else "reauth_required"
+        code = connection.error_code if connection.error_code.startswith(("bank_", "access_")) else "reauth_required"
         raise Conflict(code=code)
     if not connection.is_syncable:
         raise Conflict(f"This connection is {connection.get_status_display().lower()}.", code="connection_not_active")

@@ -16,6 +16,7 @@ from config.logs import scrub
 from connections.errors import CausewayError, TemporaryError
 from connections.events import EventType, event_record
 from connections.models import PlaidItem, ProviderPause
+from connections.providers import provider
 from connections.providers.plaid.client import PlaidClient
 from connections.services.lifecycle import backoff_s
 
@@ -76,7 +77,7 @@ def _probe(pause: ProviderPause) -> bool:
     if not mine.update(probes=F("probes") + 1, next_probe_at=next_at):
         return False
     try:
-        _ask_plaid(pause.environment)
+        _ask(pause.provider, pause.environment)
     except CausewayError as error:
         if error.is_service_wide or isinstance(error, TemporaryError):
             log.info("provider_still_paused", provider=pause.provider, environment=pause.environment, code=error.code)
@@ -86,6 +87,14 @@ def _probe(pause: ProviderPause) -> bool:
 
 def _wait_s(probe: int) -> float:
     return backoff_s(probe, base_s=settings.BACKOFF_BASE_S, max_s=LONGEST_S)
+
+
+def _ask(key: str, environment: str) -> None:
+    """Something that needs nothing but the keys. Where there is no such question, work goes on, and is the probe."""
+    if key == PLAID:
+        _ask_plaid(environment)
+    elif probe := provider(key).probe:
+        probe(environment)
 
 
 def _ask_plaid(environment: str) -> None:

@@ -35,13 +35,14 @@ CLOSING = (
     EventType.TOKEN_ROTATED,
 )
 
+_LOST_ACCESS = ("rotation_unknown", "access_refused", "access_lost")  # causes that another token ends
 CONSENT_ENDS = tuple(f"consent_ends_{days}" for days in NOTICE_DAYS)  # causes: one a notice
 
 
 def alert_on_event(event: DomainEvent) -> None:
     """The events of a connection come in their order, so what is open here is what is wrong there."""
     if event.type == EventType.TOKEN_ROTATED:
-        alerts_close(subject=subject_of(event), causes=("rotation_unknown",))
+        alerts_close(subject=subject_of(event), causes=_LOST_ACCESS)
     elif event.type in CLOSING:
         if event.type != EventType.SYNC_SUCCEEDED or event.payload.get("recovered"):
             # Work that goes on now says nothing of a consent that ends later.

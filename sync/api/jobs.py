@@ -23,6 +23,7 @@ SAFETY_NET_EXAMPLE = {
     "leases_ended": 0,
     "runs_ended": 0,
     "exchanges_unknown": 0,
+    "authorizations_unknown": 0,
     "rotations_settled": 0,
     "providers_resumed": 0,
     "logins_repaired": 1,
@@ -49,6 +50,7 @@ class SafetyNetCounts(serializers.Serializer):
     leases_ended = serializers.IntegerField(help_text="Banks taken back from workers that died.")
     runs_ended = serializers.IntegerField(help_text="Runs that nobody would have gone on with.")
     exchanges_unknown = serializers.IntegerField(help_text="Exchanges whose outcome nobody will learn.")
+    authorizations_unknown = serializers.IntegerField(help_text="Sign-ins at a provider whose answer was lost.")
     rotations_settled = serializers.IntegerField(help_text="Token rotations that were left in the middle.")
     providers_resumed = serializers.IntegerField(help_text="Providers at rest that let us through again.")
     logins_repaired = serializers.IntegerField(help_text="Banks that needed their owner, and work again.")

@@ -8,6 +8,7 @@ from config.environment import Environment
 from connections.providers import PROVIDERS
 from tests import plugin
 from tests.connections.corner import Corner
+from tests.connections.intuit import intuit  # noqa: F401 - a fixture
 from tests.connections.peer import Peer
 
 

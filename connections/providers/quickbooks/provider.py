@@ -3,6 +3,9 @@
 from django.conf import settings
 
 from connections.providers.base import Provider
+from connections.providers.quickbooks.auth import REALM, Authorizer
+
+_AUTHORIZER = Authorizer()
 
 
 def _unavailable() -> str:
@@ -12,4 +15,12 @@ def _unavailable() -> str:
 
 
 # Nothing to type in: the company is chosen, and the access given, at Intuit.
-PROVIDER = Provider(key="quickbooks", label="QuickBooks Online", unavailable=_unavailable)
+PROVIDER = Provider(
+    key="quickbooks",
+    label="QuickBooks Online",
+    unavailable=_unavailable,
+    authorizes=_AUTHORIZER,
+    account_fact=REALM,
+    disconnecting=_AUTHORIZER.revoke,
+    probe=_AUTHORIZER.probe,
+)

@@ -18,6 +18,7 @@ from connections.audit import Action, Audited, NotAudited
 from connections.models import AccessToken, Connection, SecurityEvent, Verification, Workspace
 from connections.services.workspaces import operations_group
 from tests.connections.api.scene import make_account, make_bank, make_event, make_shop
+from tests.connections.intuit import Intuit, make_books, make_state
 from tests.factories import Person
 
 pytestmark = pytest.mark.django_db
@@ -162,6 +163,16 @@ def activate(caller: Caller) -> None:
     caller.send("POST", f"connections/{shop.pk}/activate")
 
 
+def authorize(caller: Caller) -> dict:
+    return caller.send("POST", f"connections/{make_books(caller.alice).pk}/oauth/authorize")
+
+
+def come_back(caller: Caller) -> None:
+    """From a way there that nobody put on record."""
+    intuit, made = Intuit(caller.simulator), make_books(caller.alice)
+    caller.send("POST", "oauth/quickbooks/callback", intuit.consent(make_state(made), intuit.company()))
+
+
 # How each of them is called. An audited endpoint that is not here fails the test below.
 DRIVERS: dict[str, Callable[[Caller], Any]] = {
     "POST auth/token": sign_in,
@@ -184,6 +195,8 @@ DRIVERS: dict[str, Callable[[Caller], Any]] = {
         "DELETE", f"connections/{make_bank(caller.alice).pk}", {"confirmed": True}, status=202
     ),
     "DELETE connections/{connection_id}/accounts/{account_id}": remove_an_account,
+    "POST connections/{connection_id}/oauth/authorize": authorize,
+    "POST oauth/{provider}/callback": come_back,
     "POST webhook-events/{event_id}/replay": lambda caller: caller.send(
         "POST", f"webhook-events/{make_event(make_bank(caller.alice)).pk}/replay", status=202
     ),

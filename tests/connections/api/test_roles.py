@@ -138,7 +138,8 @@ def test_without_a_token_everything_in_a_workspace_is_401(alice, other, rule, mo
 def test_session_endpoints_are_as_the_page_says(alice):
     found = {label(rule): rule.method in rule.view.anonymous_methods for rule in rules() if not rule.cells}
     jobs = {f"POST jobs/plaid/{job}": True for job in ("process", "safety-net", "cleanup")}  # a secret, no person
-    assert found == {"POST auth/token": True, "DELETE auth/token": False, "GET me": False} | jobs
+    oauth = {f"{method} oauth/{{provider}}/callback": True for method in ("GET", "POST")}  # the state, no person
+    assert found == {"POST auth/token": True, "DELETE auth/token": False, "GET me": False} | jobs | oauth
 
 
 def test_staff_see_no_more_than_their_role(workspace, other):

@@ -15,10 +15,10 @@ The watermark is the latest date read, never a clock of ours. A reading that has
 read before and that may have changed since then (`since`, `passed`).
 """
 
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from time import sleep
 from typing import Any
 
 from connections.providers.base import Json
@@ -31,6 +31,7 @@ SECOND = timedelta(seconds=1)
 BEGINNING = datetime(1970, 1, 1, tzinfo=UTC) + SECOND
 MAX_EXCLUDE = 3000  # characters of ids, commas counted as they go on the wire: the address stays below 4 kB
 MAX_STEP_BACK = 20
+OVER_S = 2.5  # after which a second is over, and whoever changed something in it has committed
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +168,7 @@ def _within(source: DatedList, mark: _Mark) -> Json:
 def _last_page(shop: Shop, source: DatedList, mark: _Mark) -> tuple[int, int]:
     """(the last page of this second, the size of its pages). A second that is not over yet is waited for."""
     if mark.at >= _asked_at(shop):
-        time.sleep(2.5)
+        sleep(OVER_S)
     params = _within(source, mark)
     rows = shop.page(source.path, {**params, "_fields": "id"})
     total = answers.total_of(shop.last_answer) if shop.last_answer else None

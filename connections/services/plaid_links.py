@@ -23,6 +23,7 @@ from connections.services.audit import security_event_record
 from connections.services.plaid_exchange import public_token_exchange
 from connections.services.plaid_items import credential_of, relink_completed
 from connections.services.plaid_webhook_address import webhook_url
+from connections.services.provider_pauses import provider_pause
 
 log = structlog.get_logger(__name__)
 
@@ -163,7 +164,9 @@ def link_poll(link_id: UUID) -> None:
             status, reason = _follow(link)
         except CausewayError as error:
             log.warning("link_poll_failed", link=str(link.pk), code=error.code, operator_detail=error.operator_detail)
-            gave_up = not error.entry.is_retryable
+            if error.is_service_wide:
+                provider_pause(error, environment=link.environment)
+            gave_up = not (error.entry.is_retryable or error.is_service_wide)
             status, reason = ((PlaidLink.Status.FAILED if gave_up else PlaidLink.Status.OPEN), error.detail)
         except Exception as error:  # a bug over one session must not keep the others from being asked for
             log.exception("link_poll_broke", link=str(link.pk), error=type(error).__name__)
@@ -203,7 +206,7 @@ def _follow(link: PlaidLink) -> tuple[PlaidLink.Status, str]:
         except CausewayError as error:
             if error.code == "public_token_used":
                 continue  # it came by the other way first
-            if error.entry.is_retryable and error.code != "outcome_unknown":
+            if error.is_service_wide or error.entry.is_retryable and error.code != "outcome_unknown":
                 raise
             refused = error.detail
     if refused:

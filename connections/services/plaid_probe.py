@@ -19,7 +19,7 @@ from connections.providers.plaid.client import PlaidClient
 from connections.services.accounts import is_any_wanted
 from connections.services.plaid_items import credential_of, relink_completed
 from connections.services.plaid_webhook_address import webhook_address_set
-from connections.services.provider_pauses import environments_at_rest
+from connections.services.provider_pauses import environments_at_rest, provider_pause
 
 log = structlog.get_logger(__name__)
 
@@ -46,7 +46,8 @@ def items_probe(*, deadline: float, limit: int = 200) -> int:
 
 def _probe(item_pk: UUID, probed_at: datetime | None) -> bool:
     """One of them, if nobody else is at it. No transaction is open over the call."""
-    if not PlaidItem.objects.filter(pk=item_pk, probed_at=probed_at).update(probed_at=timezone.now()):
+    mine = PlaidItem.objects.filter(pk=item_pk, probed_at=probed_at)
+    if not mine.exclude(connection__environment__in=environments_at_rest()).update(probed_at=timezone.now()):
         return False
     item = PlaidItem.objects.select_related("connection").get(pk=item_pk)
     with correlation.bound(None):
@@ -60,6 +61,9 @@ def _probe(item_pk: UUID, probed_at: datetime | None) -> bool:
                 return False
         except CausewayError as error:
             log.warning("probe_failed", item=item.item_id, code=error.code, operator_detail=error.operator_detail)
+            if error.is_service_wide:  # nobody gets through: it is asked about again as soon as somebody does
+                provider_pause(error, environment=item.connection.environment)
+                PlaidItem.objects.filter(pk=item.pk, probed_at=item.probed_at).update(probed_at=probed_at)
             return False
         except Exception as error:  # a bug over one must not keep the others
             log.exception("probe_broke", item=item.item_id, error=type(error).__name__)

@@ -21,7 +21,7 @@ from connections.services import lifecycle
 from connections.services.audit import security_event_record
 from connections.services.disconnecting import disconnect_finish
 from connections.services.plaid_items import credential_of
-from connections.services.provider_pauses import environments_at_rest
+from connections.services.provider_pauses import environments_at_rest, provider_pause
 
 log = structlog.get_logger(__name__)
 
@@ -53,7 +53,8 @@ def _remove(retired_id: UUID) -> bool:
     now = timezone.now()
     pending = _pending().filter(pk=retired_id)
     lease = now + timedelta(seconds=settings.PLAID_TIMEOUT_S + settings.LEASE_S)
-    if not pending.filter(next_attempt_at__lte=now).update(next_attempt_at=lease, attempts=F("attempts") + 1):
+    due = pending.filter(next_attempt_at__lte=now).exclude(environment__in=environments_at_rest())
+    if not due.update(next_attempt_at=lease, attempts=F("attempts") + 1):
         return False
     retired = RetiredPlaidItem.objects.select_related("connection").get(pk=retired_id)
     with correlation.bound(retired.correlation_id or None):
@@ -61,7 +62,10 @@ def _remove(retired_id: UUID) -> bool:
             _ask(retired)
         except Exception as error:  # one that cannot be removed must not keep the others
             log.exception("retired_item_not_removed", item=retired.item_id, attempts=retired.attempts)
-            _failed(retired, error)
+            if isinstance(error, CausewayError) and error.is_service_wide:
+                _rests(retired, error)
+            else:
+                _failed(retired, error)
             return False
         log.info("retired_item_removed", item=retired.item_id, attempts=retired.attempts)
         return _gone(retired)
@@ -93,6 +97,15 @@ def _gone(retired: RetiredPlaidItem) -> bool:
     event_record(EventType.ITEM_REMOVED, connection_id=retired.connection_id, payload=told)
     disconnect_finish(retired.connection_id)
     return True
+
+
+@transaction.atomic
+def _rests(retired: RetiredPlaidItem, error: CausewayError) -> None:
+    """Nobody gets through, so this is no trouble of this Item's: it is asked for again as soon as somebody does."""
+    provider_pause(error, environment=retired.environment)
+    said = scrub(error.operator_detail or error.detail)[:2_000]
+    mine = _pending().filter(pk=retired.pk, attempts=retired.attempts)
+    mine.update(next_attempt_at=timezone.now(), last_error=said)
 
 
 @transaction.atomic

@@ -1,16 +1,21 @@
 """Wrong keys and maintenance stop everybody, and are nobody's failure."""
 
 import time
+from datetime import timedelta
 
 import pytest
 from django.utils import timezone
 
-from connections.models import Connection, ProviderPause
-from connections.services import event_dispatch, provider_pauses
+from connections.models import Connection, PlaidItem, PlaidLink, ProviderPause
+from connections.services import event_dispatch, plaid_links, provider_pauses
+from connections.services.disconnecting import connection_disconnect
+from connections.services.plaid_probe import items_probe
+from connections.services.plaid_removal import retired_items_remove
 from diagnostics.models import Alert
 from sync import engine
 from sync.models import RunStatus, SyncRun
 from sync.services.dispatch import items_offer
+from tests.connections.services.test_plaid_links import finish_in_browser
 
 pytestmark = pytest.mark.django_db(transaction=True)
 KEYS = {"status": 400, "error_type": "INVALID_INPUT", "error_code": "INVALID_API_KEYS"}
@@ -65,6 +70,61 @@ def test_one_alert_about_the_installation_opens_and_closes_by_itself(banks):
     for bank in banks:
         assert bank.turn() == engine.Outcome.SYNCED
         bank.assert_equal_to_source()
+
+
+def rest_once(work) -> None:
+    """`work` meets the refusal: all rests and one alert is open, about no connection; asked once more, it asks nobody."""
+    work()
+    assert ProviderPause.objects.get().code == "provider_misconfigured"
+    tell()
+    assert Alert.objects.get(recovered_at=None).connection is None
+    work()
+
+
+def mend(bank) -> None:
+    bank.simulator.control("DELETE", "faults")
+    assert probe() == 1
+
+
+def test_a_removal_that_is_refused_lets_everybody_rest_and_is_asked_for_afterwards(banks):
+    for bank in banks[:2]:
+        connection_disconnect(connection_id=bank.connection.pk, reason="asked for")
+    before = calls(banks[0])
+    rest_once(retired_items_remove)
+    assert calls(banks[0]) == before + 1
+    ending = Connection.objects.filter(status="disconnecting")
+    assert set(ending.values_list("error_code", "failure_count")) == {("", 0)}
+    mend(banks[0])
+    assert retired_items_remove() == 2
+    assert Connection.objects.filter(status="disconnected").count() == 2
+
+
+def test_asking_after_a_stopped_login_lets_everybody_rest_and_goes_on_afterwards(banks):
+    long_ago = timezone.now() - timedelta(days=2)
+    Connection.objects.exclude(pk=banks[2].connection.pk).update(status="needs_reauth")
+    PlaidItem.objects.update(reauth_needed_at=long_ago)
+    before = calls(banks[0])
+    rest_once(lambda: items_probe(deadline=time.monotonic() + 20))
+    assert calls(banks[0]) == before + 1
+    mend(banks[0])
+    assert items_probe(deadline=time.monotonic() + 20) == 2
+
+
+def test_a_hosted_link_that_was_finished_while_keys_were_refused_is_not_lost(banks, alice):
+    banks[0].simulator.control("DELETE", "faults")
+    asked = {"user": alice.user, "workspace_id": alice.workspace.pk, "environment": "sandbox", "is_hosted": True}
+    link = plaid_links.link_create(**asked)
+    finish_in_browser(link.hosted_link_url)
+    for path in ("/link/token/get", "/item/public_token/exchange"):
+        PlaidLink.objects.update(next_poll_at=timezone.now())
+        banks[0].simulator.control("POST", "faults", {"path": path, "kind": "error", "times": 1, **KEYS})
+        rest_once(lambda: plaid_links.link_poll(link.link_id) if plaid_links.links_due() else None)
+        assert PlaidLink.objects.get().status == "open"
+        mend(banks[0])
+        tell()
+    plaid_links.link_poll(link.link_id)
+    assert PlaidLink.objects.get().status == "finished"
+    assert Connection.objects.count() == 4
 
 
 def test_an_outage_of_the_probe_proves_nothing(banks):

@@ -71,7 +71,6 @@ def test_one_that_is_gone_already_is_removed(retired, simulator, kind, code):
         {"kind": "html", "status": 502},
         {"kind": "commit_then_drop"},
         {"kind": "error", "status": 400, "error_type": "INVALID_INPUT", "error_code": "INVALID_ACCESS_TOKEN"},
-        {"kind": "error", "status": 400, "error_type": "INVALID_INPUT", "error_code": "INVALID_API_KEYS"},
     ],
 )
 def test_any_other_failure_keeps_the_token_and_tries_again_later(retired, simulator, fault):

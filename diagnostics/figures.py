@@ -9,6 +9,7 @@ from django.db import connection
 from django.utils import timezone
 
 from connections.ids import oldest_id
+from connections.services.provider_pauses import NOT_PAUSED
 
 WINDOW = timedelta(hours=24)
 
@@ -19,12 +20,12 @@ class Figures:
 
     connections: dict[str, int] = field(default_factory=dict)  # by status
     banks_dirty: int = 0
-    sync_lag_s: float = 0  # how long the news that waits longest has waited
+    sync_lag_s: float = 0  # how long the news that waits longest for a worker has waited
     runs_24h: dict[str, int] = field(default_factory=dict)  # by status
     reauth_oldest_s: float = 0
     webhooks_24h: dict[str, int] = field(default_factory=dict)  # by status
     webhook_duplicates_24h: int = 0
-    webhook_lag_s: float = 0  # age of the oldest that is not processed
+    webhook_lag_s: float = 0  # how long the one that waits longest for a worker has been due
     outbox_waiting: int = 0
     outbox_parked: int = 0
     outbox_lag_s: float = 0
@@ -87,14 +88,14 @@ def _webhooks(workspace_id: UUID | None, since: UUID) -> tuple[dict[str, int], i
 
 
 def _waits(workspace_id: UUID | None) -> tuple[Any, ...]:
-    """(dirty banks, their longest wait, the longest wait for a sign-in, for a webhook's processing; open failed records)."""
+    """(dirty banks, the longest wait of one that could be read now, the longest wait for a sign-in, for a webhook's processing; open failed records)."""
     return _row(
         """
         SELECT dirty.count, dirty.lag_s, reauth.lag_s, inbox.lag_s, failed.count
         FROM (
-            SELECT count(*), coalesce(max(extract(epoch FROM now() - CASE
-                       WHEN t.last_synced_at IS NULL THEN t.created_at
-                       ELSE greatest(t.last_synced_at, t.last_webhook_at) END)), 0)::float8 AS lag_s
+            SELECT count(*), coalesce(max(extract(epoch FROM now() - greatest(t.dirty_at, c.next_attempt_at)))
+                       FILTER (WHERE (c.next_attempt_at IS NULL OR c.next_attempt_at <= now()) AND {not_paused}), 0
+                   )::float8 AS lag_s
             FROM connections_plaiditem t JOIN connections_connection c ON c.id = t.connection_id
             WHERE t.dirty_seq > t.synced_seq AND t.removed_at IS NULL
               AND c.status IN ('active', 'failed', 'pending_cleanup') AND {mine}
@@ -103,8 +104,8 @@ def _waits(workspace_id: UUID | None) -> tuple[Any, ...]:
             FROM connections_plaiditem t JOIN connections_connection c ON c.id = t.connection_id
             WHERE c.status = 'needs_reauth' AND t.removed_at IS NULL AND {mine}
         ) reauth, (
-            SELECT coalesce(max(extract(epoch FROM now() - t.received_at)), 0)::float8 AS lag_s
-            FROM webhooks_webhookevent t WHERE t.status = 'received' AND {mine}
+            SELECT coalesce(max(extract(epoch FROM now() - t.next_attempt_at)), 0)::float8 AS lag_s
+            FROM webhooks_webhookevent t WHERE t.status = 'received' AND t.next_attempt_at <= now() AND {mine}
         ) inbox, (
             SELECT count(*) FROM sync_syncfailure t JOIN connections_connection c ON c.id = t.connection_id
             WHERE t.resolved_at IS NULL AND c.status NOT IN ('disconnecting', 'disconnected') AND {mine}
@@ -125,5 +126,5 @@ def _row(sql: str, workspace_id: UUID | None) -> tuple[Any, ...]:
 def _rows(sql: str, workspace_id: UUID | None, since: UUID | None = None) -> list[tuple[Any, ...]]:
     mine = "t.workspace_id = %(workspace)s" if workspace_id else "true"
     with connection.cursor() as cursor:
-        cursor.execute(sql.format(mine=mine), {"workspace": workspace_id, "since": since})
+        cursor.execute(sql.format(mine=mine, not_paused=NOT_PAUSED), {"workspace": workspace_id, "since": since})
         return cursor.fetchall()

@@ -1,7 +1,10 @@
 """The installation's figures in Prometheus' words."""
 
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 
+from django.db.models import QuerySet, Sum
+from django.utils import timezone
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 
@@ -23,11 +26,11 @@ _ONE: tuple[tuple[str, str, Callable[[Figures], float]], ...] = (
     ("cleanup_pending", "Connections about to be removed for disuse.", lambda found: found.connections.get("pending_cleanup", 0)),
     ("connections_removed", "Connections that were disconnected.", lambda found: found.connections.get("disconnected", 0)),
     ("banks_dirty", "Banks with news that are not synced yet.", lambda found: found.banks_dirty),
-    ("sync_lag_seconds", "How long the news that waits longest has waited.", lambda found: found.sync_lag_s),
+    ("sync_lag_seconds", "How long the news that waits longest for a worker has waited.", lambda found: found.sync_lag_s),
     ("sync_failure_ratio_24h", "Failed runs among those that ended.", lambda found: found.failure_ratio_24h),
     ("webhook_duplicates_24h", "Deliveries that repeated another one.", lambda found: found.webhook_duplicates_24h),
     ("webhook_duplicate_ratio_24h", "Of all deliveries.", lambda found: found.webhook_duplicate_ratio_24h),
-    ("webhook_lag_seconds", "Age of the oldest webhook that is not processed.", lambda found: found.webhook_lag_s),
+    ("webhook_lag_seconds", "How long the webhook that waits longest for a worker has been due.", lambda found: found.webhook_lag_s),
     ("outbox_waiting", "Events that not everybody has.", lambda found: found.outbox_waiting),
     ("outbox_parked", "Events that somebody could not take.", lambda found: found.outbox_parked),
     ("outbox_lag_seconds", "Age of the oldest event that not everybody has.", lambda found: found.outbox_lag_s),
@@ -52,11 +55,15 @@ class _Collector:
 
     def _of_the_installation(self) -> Iterator[tuple[str, str, int]]:
         waiting = AlertDelivery.objects.filter(sent_at=None, given_up_at=None)
-        refused = WebhookRefusal.objects.order_by("-hour").values_list("count", flat=True).first()
+        lately = WebhookRefusal.objects.filter(last_at__gte=timezone.now() - timedelta(hours=1))
         yield "alerts_open", "Alerts about what has not recovered.", Alert.objects.filter(recovered_at=None).count()
         yield "alert_messages_waiting", "Alert messages that have not arrived.", waiting.count()
         yield "providers_paused", "Providers that let nothing of ours through.", ProviderPause.objects.count()
-        yield "webhooks_refused_last_hour", "Refused in the latest hour in which any were.", refused or 0
+        yield "webhooks_refused_last_hour", "Refused, by the hours with one in the last sixty minutes.", _sum(lately)
+
+
+def _sum(counted: QuerySet[WebhookRefusal]) -> int:
+    return counted.aggregate(sum=Sum("count"))["sum"] or 0
 
 
 def exposition() -> bytes:

@@ -34,6 +34,12 @@ class PlaidItem(TenantModel):
     )
     dirty_seq = models.BigIntegerField(default=1)
     synced_seq = models.BigIntegerField(default=0)
+    dirty_at = models.DateTimeField(
+        null=True,
+        blank=True,
+        editable=False,
+        help_text="Its oldest news came then; null: there are none. Kept by the database.",
+    )
     lease_token = models.UUIDField(null=True, blank=True)
     lease_expires_at = models.DateTimeField(null=True, blank=True)
     offered_until = models.DateTimeField(

@@ -206,7 +206,7 @@ def _follow(link: PlaidLink) -> tuple[PlaidLink.Status, str]:
         except CausewayError as error:
             if error.code == "public_token_used":
                 continue  # it came by the other way first
-            if error.is_service_wide or error.entry.is_retryable and error.code != "outcome_unknown":
+            if error.is_service_wide or (error.entry.is_retryable and error.code != "outcome_unknown"):
                 raise
             refused = error.detail
     if refused:

@@ -8,7 +8,7 @@ class FiguresSerializer(serializers.Serializer):
 
     connections = serializers.DictField(child=serializers.IntegerField(), help_text="How many, by status.")
     banks_dirty = serializers.IntegerField(help_text="Banks with news that are not synced yet.")
-    sync_lag_s = serializers.FloatField(help_text="How long the news that waits longest has waited.")
+    sync_lag_s = serializers.FloatField(help_text="How long the news that waits longest for a worker has waited.")
     runs_24h = serializers.DictField(child=serializers.IntegerField(), help_text="How many, by status.")
     failure_ratio_24h = serializers.FloatField(help_text="Failed runs among those that ended.")
     reauth_oldest_s = serializers.FloatField(
@@ -17,7 +17,9 @@ class FiguresSerializer(serializers.Serializer):
     webhooks_24h = serializers.DictField(child=serializers.IntegerField(), help_text="How many, by status.")
     webhook_duplicates_24h = serializers.IntegerField(help_text="Deliveries that repeated another one.")
     webhook_duplicate_ratio_24h = serializers.FloatField(help_text="Of all deliveries.")
-    webhook_lag_s = serializers.FloatField(help_text="Age of the oldest webhook that is not processed.")
+    webhook_lag_s = serializers.FloatField(
+        help_text="How long the webhook that waits longest for a worker has been due."
+    )
     outbox_waiting = serializers.IntegerField(help_text="Events that not everybody has.")
     outbox_parked = serializers.IntegerField(help_text="Events that somebody could not take.")
     outbox_lag_s = serializers.FloatField(help_text="Age of the oldest event that not everybody has.")

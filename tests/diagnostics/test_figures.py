@@ -9,11 +9,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from rest_framework.test import APIClient
 
 from connections.events import EventType, event_record
-from connections.models import PlaidItem
+from connections.models import Connection, PlaidItem, ProviderPause
 from diagnostics.figures import Figures, figures
 from sync.models import RunStatus, SyncFailure, SyncRun
-from tests.connections.api.scene import assert_problem, make_bank
-from webhooks.models import WebhookEvent
+from tests.connections.api.scene import assert_problem, make_bank, make_shop
+from webhooks.models import WebhookEvent, WebhookRefusal
 
 pytestmark = pytest.mark.django_db
 
@@ -44,8 +44,9 @@ def scene(alice, charlie):
     now = timezone.now()
     bank, other = make_bank(alice), make_bank(charlie)
     PlaidItem.objects.filter(connection=bank).update(
-        dirty_seq=2, last_synced_at=now - timedelta(hours=2), last_webhook_at=now - timedelta(minutes=10)
+        dirty_seq=2, last_synced_at=now - timedelta(hours=2), last_webhook_at=now - timedelta(minutes=1)
     )
+    PlaidItem.objects.filter(connection=bank).update(dirty_at=now - timedelta(minutes=10))
     sleeping = make_bank(alice, status="needs_reauth")
     PlaidItem.objects.filter(connection=sleeping).update(reauth_needed_at=now - timedelta(hours=3))
     for status in (RunStatus.SUCCEEDED, RunStatus.SUCCEEDED, RunStatus.PARTIAL, RunStatus.FAILED):
@@ -71,6 +72,52 @@ def test_each_figure_counts_what_it_says(scene, alice):
     assert found.webhook_lag_s == pytest.approx(90, abs=60)
     assert (found.outbox_waiting, found.outbox_parked) == (1, 0)
     assert found.failed_records_open == 0
+
+
+def lag_s() -> float:
+    return figures().sync_lag_s
+
+
+def test_lag_is_counted_from_the_first_news_that_nobody_has_read(alice):
+    bank = make_bank(alice)
+    item, long_ago = PlaidItem.objects.filter(connection=bank), timezone.now() - timedelta(days=1)
+    item.update(last_synced_at=long_ago)
+    assert lag_s() == 0
+    item.update(dirty_seq=2)  # a day after the last sync, as the clock does
+    assert lag_s() < 60
+    item.update(dirty_at=long_ago)
+    item.update(dirty_seq=3, last_webhook_at=timezone.now())  # more of it changes nothing for the first
+    assert lag_s() > 80_000
+    item.update(synced_seq=2)  # read, while the rest came
+    assert lag_s() < 60
+    item.update(synced_seq=3)
+    assert (lag_s(), item.get().dirty_at) == (0, None)
+    assert PlaidItem.objects.create(workspace=bank.workspace, connection=make_shop(alice), item_id="new").dirty_seq == 1
+    assert PlaidItem.objects.get(item_id="new").dirty_at
+
+
+def test_a_wait_that_is_no_workers_fault_is_no_lag(alice):
+    bank = make_bank(alice)
+    PlaidItem.objects.update(dirty_seq=2)
+    PlaidItem.objects.update(dirty_at=timezone.now() - timedelta(hours=6))
+    assert lag_s() > 20_000
+    Connection.objects.update(next_attempt_at=timezone.now() + timedelta(hours=1))
+    assert lag_s() == 0
+    Connection.objects.update(next_attempt_at=timezone.now() - timedelta(minutes=5))
+    assert lag_s() == pytest.approx(300, abs=60)
+    ProviderPause.objects.create(provider="plaid", environment=bank.environment, code="provider_misconfigured")
+    assert (lag_s(), alice.api.get("/api/v1/integrations/health").json()["sync_lag_s"]) == (0, 0)
+
+
+def test_a_webhook_that_is_not_due_is_no_lag(alice):
+    """One that waits for its Item, is at work, or was replayed long after it came."""
+    bank = make_bank(alice)
+    webhook(bank, key="a", status="received", age_s=600)
+    assert figures().webhook_lag_s == pytest.approx(600, abs=60)
+    WebhookEvent.objects.update(next_attempt_at=timezone.now() + timedelta(seconds=20))
+    assert figures().webhook_lag_s == 0
+    WebhookEvent.objects.update(next_attempt_at=timezone.now())
+    assert figures().webhook_lag_s < 60
 
 
 @pytest.mark.parametrize(
@@ -135,6 +182,14 @@ def test_prometheus_reads_them_with_its_token(scene, settings):
     assert samples["causeway_outbox_waiting",] == 1
     assert samples["causeway_sync_lag_seconds",] > 500
     assert samples["causeway_alerts_open",] == 0
+
+
+def test_refusals_of_an_hour_ago_are_over(settings, db):
+    settings.METRICS_TOKEN = "scrape-me"
+    now = timezone.now()
+    for ago, count in ((timedelta(minutes=5), 3), (timedelta(minutes=50), 2), (timedelta(days=3), 40)):
+        WebhookRefusal.objects.create(provider="plaid", hour=now - ago, count=count, last_at=now - ago)
+    assert "causeway_webhooks_refused_last_hour 5.0" in scrape("scrape-me").content.decode()
 
 
 @pytest.mark.parametrize("token", ["", "wrong", "scrape-me2"])

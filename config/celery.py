@@ -46,6 +46,7 @@ app.conf.beat_schedule = {
     "refresh-tokens": _every(
         "connections.tasks.tokens_refresh", settings.TOKEN_REFRESH_S, expires_s=settings.TOKEN_REFRESH_S
     ),
+    "watch-shop-webhooks": _every("connections.tasks.shop_webhooks_watch", settings.HOUSEKEEPING_S, expires_s=60),
     "seal-audit": _every("connections.tasks.audit_seal", settings.AUDIT_SEAL_S, expires_s=10),
     "poll-links": _every("sync.tasks.poll_links", settings.LINK_POLL_S, expires_s=10),
     "safety-net": _every("sync.tasks.safety_net", settings.HOUSEKEEPING_S, expires_s=60),

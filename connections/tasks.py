@@ -11,6 +11,7 @@ from connections.services import (
     event_dispatch,
     idempotency,
     plaid_removal,
+    shop_webhooks,
     token_refresh,
     verifying,
 )
@@ -62,6 +63,12 @@ def tokens_refresh() -> None:
     """Renew the OAuth tokens that end soon. An idle tick is one query."""
     if count := token_refresh.grants_refresh(deadline=time.monotonic() + TOKENS_S):
         log.info("tokens_refreshed", count=count)
+
+
+@shared_task(ignore_result=True)
+def shop_webhooks_watch() -> None:
+    """See to it that shops still tell us. An idle tick is one query."""
+    shop_webhooks.webhooks_watch(deadline=time.monotonic() + ERRANDS_S)
 
 
 @shared_task(ignore_result=True)

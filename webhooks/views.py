@@ -1,5 +1,7 @@
 """Where providers deliver. Verify, keep, answer; the work itself comes afterwards."""
 
+from uuid import UUID
+
 from django.core.exceptions import RequestDataTooBig
 from django.db import DatabaseError
 from django.http import HttpRequest, HttpResponse, JsonResponse
@@ -12,8 +14,9 @@ from connections.audit import NotAudited, audit
 from connections.errors import CausewayError, TemporaryError
 from connections.models.connection import Provider
 from connections.providers.plaid import webhooks as plaid_webhooks
+from connections.providers.woocommerce import webhooks as shop_webhooks
 from connections.waking import wake
-from webhooks import inbox
+from webhooks import inbox, shop_inbox
 from webhooks.services import refusals
 
 RETRY_AFTER_S = 30
@@ -56,6 +59,32 @@ def plaid(request: HttpRequest) -> HttpResponse:
         return KeptResponse(inbox.receive(raw=raw, headers=request.headers, verified=verified, event=event))
     except plaid_webhooks.UnverifiedWebhook as error:
         refusals.refusal_count(provider=Provider.PLAID, reason=error.operator_detail)
+        return problem_response(request, error)
+    except (CausewayError, RequestDataTooBig) as error:
+        return problem_response(request, error)
+    except DatabaseError as error:
+        return problem_response(request, _not_kept(error))
+
+
+@audit(NotAudited("a provider's message, kept as a WebhookEvent"))
+@csrf_exempt
+def woocommerce(request: HttpRequest, connection_id: UUID) -> HttpResponse:
+    """200: what it hints at is in the database, or it is a ping. 401: not this shop's, and not kept. 404: nobody's.
+
+    410: the connection is disconnected; a shop gives up a webhook that is answered so. 413: too large. 503: not kept now.
+    """
+    if request.method != "POST":
+        refused = problem_response(request, MethodNotAllowed(str(request.method)))
+        refused.headers["Allow"] = "POST"
+        return refused
+    try:
+        subject = shop_inbox.hooked(connection_id)
+        raw = request.body
+        if shop_webhooks.is_ping(raw, {name.lower(): value for name, value in request.headers.items()}):
+            return JsonResponse({"status": "ping"})
+        return KeptResponse(shop_inbox.receive(subject, raw=raw, headers=request.headers))
+    except shop_inbox.Unsigned as error:
+        refusals.refusal_count(provider=Provider.WOOCOMMERCE, reason=error.operator_detail)
         return problem_response(request, error)
     except (CausewayError, RequestDataTooBig) as error:
         return problem_response(request, error)

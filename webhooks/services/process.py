@@ -17,7 +17,7 @@ from config import correlation
 from config.logs import scrub
 from connections.services import lifecycle
 from webhooks.models import WebhookEvent
-from webhooks.services import plaid
+from webhooks.services import handlers
 from webhooks.services.outcomes import Outcome
 
 log = structlog.get_logger(__name__)
@@ -83,7 +83,7 @@ def _claim(event_id: UUID) -> WebhookEvent | None:
 
 @transaction.atomic
 def _handle(event: WebhookEvent) -> None:
-    outcome = plaid.event_handle(event)
+    outcome = handlers.event_handle(event)
     if outcome.status == Status.RECEIVED:
         waits = {"next_attempt_at": timezone.now() + outcome.again_in, "attempts": F("attempts") - 1}
         return _end(event, outcome, **waits)

@@ -17,7 +17,7 @@ from connections.services.audit import security_event_record
 from connections.waking import wake
 from webhooks import selectors
 from webhooks.models import WebhookEvent
-from webhooks.services import plaid
+from webhooks.services import handlers
 from webhooks.services.outcomes import Outcome
 from webhooks.services.process import broken
 
@@ -109,7 +109,7 @@ def _rehearsed(event: WebhookEvent) -> Outcome:
     event.is_marked = False
     try:
         with transaction.atomic():
-            outcome = plaid.event_handle(event)
+            outcome = handlers.event_handle(event)
             transaction.set_rollback(True)
     except Exception as error:  # noqa: BLE001 - a bug in a handler is what somebody wants to know before the replay
         return Outcome(Status.FAILED, broken(error))

@@ -61,14 +61,20 @@ def disconnecting(access: Access) -> None:
     access.remember({FACT: None})
 
 
+def watch(access: Access) -> list[str]:
+    """Those that are gone or disabled are made anew. Returns their topics."""
+    return ensure(Shop.of(access), access) if is_reachable(access) else []
+
+
 def ensure(shop: Shop, access: Access) -> list[str]:
     """One active webhook a topic, with our secret. Returns the topics that had to be made anew."""
     secret = _secret(access)  # kept before any is made with it
-    known = dict(access.facts.get(FACT) or {})
+    known, address = dict(access.facts.get(FACT) or {}), access.callback_url("webhook")
     standing: dict[str, int] = {}
     for hook in _ours(shop, access):
         topic, number = str(hook.get("topic")), int(hook["id"])
-        if topic not in TOPICS or topic in standing or hook.get("status") != "active":
+        is_right = hook.get("delivery_url") == address and hook.get("status") == "active"
+        if topic not in TOPICS or topic in standing or not is_right:
             _delete(shop, number)
             continue
         if known.get(topic) != number:  # an answer of ours was lost, or somebody made it by hand
@@ -86,7 +92,9 @@ def unhealthy(shop: Shop, access: Access) -> list[str]:
     """Topics without an active webhook."""
     if not is_reachable(access):
         return []
-    active = {hook.get("topic") for hook in _ours(shop, access) if hook.get("status") == "active"}
+    address = access.callback_url("webhook")
+    ours = [hook for hook in _ours(shop, access) if hook.get("delivery_url") == address]
+    active = {hook.get("topic") for hook in ours if hook.get("status") == "active"}
     return [topic for topic in TOPICS if topic not in active]
 
 
@@ -116,10 +124,13 @@ def _secret(access: Access) -> str:
 
 
 def _ours(shop: Shop, access: Access) -> Iterator[Json]:
-    """Those that deliver to this connection. All pages are read before any is touched."""
-    address = access.callback_url("webhook")
+    """Those that deliver to this connection, and those we made while it had another address.
+
+    All pages are read before any is touched.
+    """
+    address, known = access.callback_url("webhook"), set((access.facts.get(FACT) or {}).values())
     found = [hook for rows, _place, _more in by_id(shop, "webhooks", {"status": "all"}, {}) for hook in rows]
-    yield from (hook for hook in found if hook.get("delivery_url") == address)
+    yield from (hook for hook in found if hook.get("delivery_url") == address or int(hook["id"]) in known)
 
 
 def _create(shop: Shop, access: Access, topic: str, secret: str) -> int:

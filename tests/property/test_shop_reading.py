@@ -117,7 +117,7 @@ class World:
         return {one: tuple(record.payload[name] for name in fields) for one, record in self.mirror.items()}
 
 
-def hold(simulator, monkeypatch, *, examples: int) -> None:
+def hold(simulator, monkeypatch, *, examples: int, places: list = PLACES, is_random: bool = False) -> None:
     monkeypatch.setattr(client, "PAGE_SIZES", (10,))
     monkeypatch.setattr(seek, "MAX_EXCLUDE", 100)  # a dozen ids
     # the shop's clock is not ours, so a signature's time would not be good
@@ -127,10 +127,10 @@ def hold(simulator, monkeypatch, *, examples: int) -> None:
         max_examples=examples,
         deadline=None,
         database=None,
-        derandomize=examples < 100,
+        derandomize=not is_random,
         suppress_health_check=list(HealthCheck),
     )
-    @given(place=st.sampled_from(PLACES), first=BETWEEN, second=BETWEEN)
+    @given(place=st.sampled_from(places), first=BETWEEN, second=BETWEEN)
     def run(place, first, second):
         world = World(simulator.url, *place)
         monkeypatch.setattr(seek, "sleep", world.tick)  # the shop's time passes while we wait
@@ -153,5 +153,6 @@ def test_after_a_quiet_reading_we_have_what_the_shop_has(simulator, monkeypatch)
 
 
 @pytest.mark.long
-def test_after_a_quiet_reading_we_have_what_the_shop_has_at_length(simulator, monkeypatch):
-    hold(simulator, monkeypatch, examples=2_000)
+@pytest.mark.parametrize("place", PLACES, ids=[f"{zone} {now:%B}" for zone, now in PLACES])
+def test_after_a_quiet_reading_we_have_what_the_shop_has_at_length(simulator, monkeypatch, place):
+    hold(simulator, monkeypatch, examples=300, places=[place], is_random=True)

@@ -17,7 +17,7 @@ KEPT = "kept for the next pull"
 
 def event_handle(event: WebhookEvent) -> Outcome:
     """Say what it is news of; within the caller's transaction. Changes nothing but the event."""
-    connection = Connection.objects.select_related("workspace").get(pk=event.connection_id)
+    connection = Connection.objects.select_related("workspace").get(webhook_events=event)
     if not connection.workspace.webhooks_enabled:
         return ignored(DISABLED)
     if connection.status in (Status.DISCONNECTING, Status.DISCONNECTED):

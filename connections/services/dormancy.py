@@ -36,7 +36,9 @@ def connection_use(connection: Connection) -> None:
         connection.status, connection.status_reason = kept.status, kept.status_reason
     elif max(connection.last_used_at or connection.created_at, connection.created_at) < now - USE_EVERY:
         stale = Q(last_used_at=None) | Q(last_used_at__lt=now - USE_EVERY)
-        Connection.objects.filter(stale, pk=connection.pk).update(last_used_at=now)
+        unnoticed = Connection.objects.filter(stale, pk=connection.pk).exclude(status=Status.PENDING_CLEANUP)
+        if not unnoticed.update(last_used_at=now):
+            _keep(connection.pk)  # notice was given after the row was read
 
 
 @transaction.atomic

@@ -9,7 +9,7 @@ from connections import errors
 from connections.models import Connection, DomainEvent, PlaidItem, RetiredPlaidItem
 from connections.models.connection import Status
 from connections.services import lifecycle
-from connections.services.dormancy import dormant_notice, dormant_remove
+from connections.services.dormancy import connection_use, dormant_notice, dormant_remove
 from connections.services.plaid_items import relink_completed
 from tests.connections.api.scene import make_bank, make_shop
 
@@ -97,6 +97,17 @@ def test_a_person_who_reads_it_through_the_api_ends_the_notice(alice, noticed, t
 
 def test_the_answer_to_that_person_says_that_it_stays(alice, noticed):
     assert alice.api.get(f"/api/v1/connections/{noticed.pk}").json()["status"] == "active"
+
+
+def test_a_person_who_reads_it_as_the_notice_is_given_keeps_it(bank):
+    """The row was read before the notice, and its use is written after."""
+    read_before = Connection.objects.get(pk=bank.pk)
+    assert dormant_notice() == 1
+    connection_use(read_before)
+    bank.refresh_from_db()
+    assert (bank.status, PlaidItem.objects.get().cleanup_notified_at) == (Status.ACTIVE, None)
+    past_grace()
+    assert dormant_remove() == 0
 
 
 def test_seeing_it_in_a_list_is_no_use_and_neither_is_what_another_may_not_read(alice, dave, noticed):

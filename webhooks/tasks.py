@@ -14,7 +14,7 @@ LIMIT_S = 30  # then the next tick goes on
 @shared_task
 def process(event_id: str) -> None:
     """Process one event, if it waits and nobody else does."""
-    _process(UUID(event_id))
+    processing.event_process(UUID(event_id))
 
 
 @shared_task
@@ -25,14 +25,7 @@ def sweep() -> None:
         for event_id in due:
             if time.monotonic() > deadline:
                 return
-            _process(event_id)
-
-
-def _process(event_id: UUID) -> None:
-    try:
-        processing.event_process(event_id)
-    except Exception as error:  # noqa: BLE001 - one event that cannot be processed must not keep the others waiting
-        processing.event_failed(event_id, error)
+            processing.event_process(event_id)
 
 
 @shared_task

@@ -504,6 +504,21 @@ def test_failing_event_backs_off_and_is_given_up_in_the_end(bank, updates, deliv
     assert WebhookEvent.objects.get(pk=ended).status == "ignored"  # the others went on
 
 
+def test_a_worker_that_fails_late_leaves_the_event_to_whoever_took_over(bank, updates, woken, monkeypatch):
+    event = updates()
+
+    def stalls_and_breaks(*_args):
+        WebhookEvent.objects.update(lease_token=other, next_attempt_at=later)  # its lease ran out, and another claimed
+        raise ValueError("too late")
+
+    other, later = uuid.uuid4(), timezone.now() + timedelta(minutes=1)
+    monkeypatch.setattr(services, "MAX_ATTEMPTS", 1)
+    monkeypatch.setattr(services, "_handle", stalls_and_breaks)
+    tasks.process(str(event.pk))
+    found = WebhookEvent.objects.get()
+    assert (found.status, found.lease_token, found.next_attempt_at) == ("received", other, later)
+
+
 def link_other_event(deliver) -> str:
     return deliver({"webhook_type": "OTHER", "webhook_code": "OTHER"}).json()["id"]
 

@@ -39,7 +39,7 @@ def events_due(*, limit: int = 200) -> list[UUID]:
 def event_process(event_id: UUID) -> bool:
     """Handle one event, if it waits and is free. False: there was nothing to do. A second call at the same time does nothing.
 
-    What the handler raises goes to the caller, with the lease still held: `event_failed` says what happens next.
+    What a handler raises ends here: the event is tried again later, and one event must not keep the others waiting.
     """
     event = _claim(event_id)
     if event is None:
@@ -49,15 +49,16 @@ def event_process(event_id: UUID) -> bool:
             _handle(event)
         except EventChanged:
             _release(event)
+        except Exception as error:  # noqa: BLE001 - see above
+            _failed(event, error)
     return True
 
 
-def event_failed(event_id: UUID, error: Exception) -> None:
-    """Processing raised: back off, and after too many attempts give up and say why."""
-    event = WebhookEvent.objects.get(pk=event_id)
+def _failed(event: WebhookEvent, error: Exception) -> None:
+    """Processing raised: back off, and after too many attempts give up and say why. Nothing where the claim was lost."""
     gives_up = event.attempts >= MAX_ATTEMPTS
-    log.error("webhook_failed", event_id=str(event_id), attempts=event.attempts, gives_up=gives_up, exc_info=error)
-    WebhookEvent.objects.filter(pk=event_id, status=Status.RECEIVED, lease_token=event.lease_token).update(
+    log.error("webhook_failed", event_id=str(event.pk), attempts=event.attempts, gives_up=gives_up, exc_info=error)
+    WebhookEvent.objects.filter(pk=event.pk, status=Status.RECEIVED, lease_token=event.lease_token).update(
         status=Status.FAILED if gives_up else Status.RECEIVED,
         note=broken(error),
         next_attempt_at=timezone.now() + timedelta(seconds=lifecycle.backoff_s(max(1, event.attempts))),

@@ -44,6 +44,7 @@ from connections.services.access import access_of, callback_url, facts_merge
 from connections.services.audit import security_event_record
 from connections.services.provider_pauses import provider_pause
 from connections.services.token_refresh import LOST_CODES, NO_TROUBLE, credentials_keep, grant_ended
+from connections.services.verifying import verification_request
 from connections.waking import wake
 
 log = structlog.get_logger(__name__)
@@ -128,12 +129,15 @@ def authorization_complete(*, provider_key: str, answer: Mapping[str, str], pers
     """
     state = _consumed(provider_key, answer, person)
     try:
-        return _completed(state, answer)
+        connection = _completed(state, answer)
     except CausewayError as error:
         ended = _ended(state, error)
         if ended is error:
             raise  # "from" would make it its own cause
         raise ended from error
+    if connection.status == Status.DRAFT:  # what was handed over proves nothing before it has worked
+        verification_request(connection_id=connection.pk, actor=state.user)
+    return connection
 
 
 def state_of(*, provider_key: str, answer: Mapping[str, str]) -> OAuthState | None:

@@ -214,11 +214,12 @@ class TargetRecord:
 class Written:
     """What became of one TargetRecord. error: set if and only if outcome is failed.
 
+    stale: nothing was written, because the target has a later state of the record already.
     payload: the record as the target has it now, where it tells. total: its money, where it has any. link: for people.
     """
 
     key: str
-    outcome: Literal["created", "updated", "unchanged", "removed", "failed"]
+    outcome: Literal["created", "updated", "unchanged", "stale", "removed", "failed"]
     external_id: str = ""
     version: str = ""
     payload: Json | None = None

@@ -4,9 +4,13 @@ import base64
 import binascii
 import json
 import re
+import ssl
 
 from connections.providers.base import Field, Provider
 from connections.providers.cleaning import web_address
+from connections.providers.supabase import dsn, verification
+from connections.providers.supabase.contract import DEFAULTS
+from connections.providers.supabase.writing import WRITING
 
 
 def _always() -> str:
@@ -14,7 +18,10 @@ def _always() -> str:
 
 
 def _project_url(value: str) -> str:
-    return web_address(value).partition("/rest/v1")[0].rstrip("/")
+    url = web_address(value).partition("/rest/v1")[0].rstrip("/")
+    if re.fullmatch(r"https://supabase\.com/dashboard/project/([a-z0-9]+).*", url):
+        raise ValueError("This is the dashboard's address. The project's own is https://<project>.supabase.co.")
+    return url
 
 
 def _schema(value: str) -> str:
@@ -45,17 +52,27 @@ def _role(jwt: str) -> str:
 
 
 def _dsn(value: str) -> str:
-    if not re.match(r"postgres(ql)?://", value):
-        raise ValueError(
-            "Not a connection string: postgresql://user:password@host:port/database, from Connect in Supabase."
-        )
+    dsn.parsed(value)
     return value
 
 
 def _ca_pem(value: str) -> str:
     if "-----BEGIN CERTIFICATE-----" not in value:
         raise ValueError("Not a certificate in PEM. Paste the whole file, from its BEGIN to its END line.")
+    if "PRIVATE KEY" in value:
+        raise ValueError("This holds a private key. Paste the certificate of the authority alone.")
+    try:
+        ssl.create_default_context(cadata=value)
+    except (ssl.SSLError, ValueError):
+        raise ValueError("The certificate cannot be read. Paste the whole file as it was downloaded.") from None
     return value
+
+
+def _entities(value: str) -> str:
+    names = list(dict.fromkeys(re.split(r"[\s,]+", value.strip(" ,"))))
+    if unknown := [name for name in names if name not in DEFAULTS]:
+        raise ValueError(f"Not known: {', '.join(unknown)[:100]}. Choose from {', '.join(DEFAULTS)}.")
+    return ", ".join(name for name in DEFAULTS if name in names)
 
 
 FIELDS = (
@@ -84,6 +101,14 @@ FIELDS = (
         max_length=63,
     ),
     Field(
+        "entities",
+        "Entities",
+        is_required=False,
+        default=", ".join(DEFAULTS),
+        help="What the store keeps, with commas between. Its SQL file makes a table for each, and verification asks for them.",
+        clean=_entities,
+    ),
+    Field(
         "secret_key",
         "Secret key",
         is_secret=True,
@@ -100,6 +125,19 @@ FIELDS = (
         clean=_dsn,
     ),
     Field(
+        "tls",
+        "Server's certificate",
+        kind="choice",
+        is_required=False,
+        default="verify-full",
+        only_if=("kind", ("postgres",)),
+        choices=(
+            ("verify-full", "Verified (with the certificate below)"),
+            ("require", "Encrypted, but not verified: whoever is on the way may pretend to be the server"),
+        ),
+        help="Verified, unless the server cannot be.",
+    ),
+    Field(
         "ca_pem",
         "Certificate of the server's authority",
         kind="multiline",
@@ -112,4 +150,6 @@ FIELDS = (
     ),
 )
 
-PROVIDER = Provider(key="supabase", label="Supabase", unavailable=_always, fields=FIELDS)
+PROVIDER = Provider(
+    key="supabase", label="Supabase", unavailable=_always, fields=FIELDS, verifies=verification, upserts=WRITING
+)

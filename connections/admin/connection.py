@@ -26,9 +26,12 @@ from config.admin import (
 from config.states import CONNECTION, ENVIRONMENT, VERIFICATION, state
 from connections.admin.settings import ChangeForm, DraftForm
 from connections.admin.verification import shown_checks
+from connections.errors import Misconfigured
 from connections.models import Connection, Credential, Membership, User, Verification
 from connections.models.connection import Environment, Errand, Provider, Status
 from connections.providers import PROVIDERS, provider
+from connections.providers.supabase.ddl import contract_of
+from connections.services.access import access_of
 from connections.services.activating import connection_activate
 from connections.services.disconnecting import by_person, connection_disconnect
 from connections.services.errands import disconnect_settle
@@ -96,6 +99,14 @@ def _is_locked_out(connection: Connection) -> bool:
 
 def settings_page(connection: Connection) -> str:
     return reverse("admin:connections_connection_settings", args=[connection.pk])
+
+
+def _has_contract(connection: Connection) -> bool:
+    return connection.provider == Provider.SUPABASE and not connection.is_closed
+
+
+def contract_page(connection: Connection) -> str:
+    return reverse("admin:connections_connection_contract", args=[connection.pk])
 
 
 def _disconnect(connection: Connection, actor: User, answer: str) -> str:
@@ -194,6 +205,7 @@ class ConnectionAdmin(ConsoleAdmin):
         "verify": Verb("Test connection", "network_check", _verify, lambda connection: not connection.is_closed),
         "reconnect": Verb("Reconnect", "key", _verify, _is_locked_out, is_primary=True, leads_to=settings_page),
         "settings": Verb("Change settings", "tune", _verify, _is_configurable, leads_to=settings_page),
+        "contract": Verb("Download its SQL", "download", _verify, _has_contract, leads_to=contract_page),
         "pause": Verb("Pause", "pause", _pause, lambda connection: connection.status in TRANSITIONS[Event.PAUSED][0]),
         "resume": Verb(
             "Resume", "play_arrow", _resume, lambda connection: connection.status == Status.PAUSED, is_primary=True
@@ -309,6 +321,11 @@ class ConnectionAdmin(ConsoleAdmin):
         view = self.admin_site.admin_view(self.settings_view)
         return [
             path("<uuid:connection_id>/settings/", view, name="connections_connection_settings"),
+            path(
+                "<uuid:connection_id>/contract.sql",
+                self.admin_site.admin_view(self.contract_view),
+                name="connections_connection_contract",
+            ),
             *super().get_urls(),
         ]
 
@@ -352,6 +369,21 @@ class ConnectionAdmin(ConsoleAdmin):
             "back": console.to_page(connection),
         }
         return self._settings_page(request, words | {"form": form})
+
+    def contract_view(self, request: HttpRequest, connection_id: UUID) -> HttpResponse:
+        """The file that a store's owner runs: its tables, keys, grants. No secret is in it."""
+        connection = self.get_object(request, str(connection_id))
+        if not self.may_act(request):
+            raise PermissionDenied
+        if connection is None or not _has_contract(connection):
+            raise Http404
+        try:
+            sql = contract_of(access_of(connection))
+        except (Misconfigured, ValueError) as error:
+            self.message_user(request, str(getattr(error, "detail", error)), messages.ERROR)
+            return HttpResponseRedirect(console.to_page(connection))
+        named = {"Content-Disposition": f'attachment; filename="causeway-{connection.pk}.sql"'}
+        return HttpResponse(sql, content_type="application/sql; charset=utf-8", headers=named)
 
     def _settings_page(self, request: HttpRequest, words: dict[str, Any]) -> HttpResponse:
         shared = {**self.admin_site.each_context(request), "opts": self.opts, "title": words["heading"]}

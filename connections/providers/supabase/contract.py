@@ -5,9 +5,10 @@ A table holds the columns of its entity and, before and after them, the same one
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 NAME = re.compile(r"[a-z_][a-z0-9_]{0,54}", re.ASCII)  # shorter than PostgreSQL's 63: names are made from it
 TYPE = re.compile(
@@ -255,7 +256,7 @@ _TABLES = (
 DEFAULTS: dict[str, Table] = {table.entity: table for table in _TABLES}
 
 
-def tables(entities: Iterable[str]) -> Iterator[Table]:
-    """The default tables of these entities, in the order in which records have to be written."""
-    wanted = set(entities)
-    return (table for table in DEFAULTS.values() if table.entity in wanted)
+def wanted(config: Mapping[str, Any]) -> list[Table]:
+    """The tables that a connection's store has to have, in the order in which records have to be written."""
+    names = str(config.get("entities") or ", ".join(DEFAULTS)).split(", ")
+    return [table for table in DEFAULTS.values() if table.entity in names]

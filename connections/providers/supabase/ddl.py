@@ -6,11 +6,20 @@ that is right already, and stops where a table of that name is somebody else's.
 
 from collections.abc import Iterable, Iterator
 
-from connections.providers.supabase.contract import SYNCED_AT, VERSION, Column, Lines, Table
+from connections.providers.base import Access
+from connections.providers.supabase import dsn
+from connections.providers.supabase.contract import SYNCED_AT, VERSION, Column, Lines, Table, wanted
 
 SERVICE_ROLE = "service_role"
 CONTRACT = "causeway_contract"
 MARK = "Kept by Causeway."  # how our tables are told from others
+
+
+def contract_of(access: Access) -> str:
+    """The file for one connection: its entities, its schema, and the role that its key or login has."""
+    is_direct = access.config.get("kind") == "postgres"
+    role = dsn.parsed(access.secret("dsn")).role if is_direct else SERVICE_ROLE
+    return contract_sql(wanted(access.config), schema=str(access.config.get("schema") or "public"), role=role)
 
 
 def contract_sql(tables: Iterable[Table], *, schema: str = "public", role: str = SERVICE_ROLE) -> str:

@@ -104,8 +104,7 @@ FIELDS = (
         "entities",
         "Entities",
         is_required=False,
-        default=", ".join(DEFAULTS),
-        help="What the store keeps, with commas between. Its SQL file makes a table for each, and verification asks for them.",
+        help=f"What the store keeps, with commas between; all of them if empty: {', '.join(DEFAULTS)}.",
         clean=_entities,
     ),
     Field(
@@ -129,7 +128,6 @@ FIELDS = (
         "Server's certificate",
         kind="choice",
         is_required=False,
-        default="verify-full",
         only_if=("kind", ("postgres",)),
         choices=(
             ("verify-full", "Verified (with the certificate below)"),

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from connections.providers.base import Access, Check, CheckStatus
-from connections.providers.supabase.contract import DEFAULTS, Table, tables
 from connections.providers.supabase.ddl import quoted
 
 RUN_THE_SQL = (
@@ -26,12 +25,6 @@ def verify(access: Access) -> Iterator[Check]:
 
     kind = verifying_postgres if access.config.get("kind") == "postgres" else verifying_rest
     yield from kind.verify(access)
-
-
-def wanted(access: Access) -> list[Table]:
-    """The tables that this connection's store has to have."""
-    names = str(access.config.get("entities") or ", ".join(DEFAULTS))
-    return list(tables(names.split(", ")))
 
 
 class Clock:

@@ -10,7 +10,7 @@ from psycopg import Cursor
 
 from connections.errors import CausewayError, Misconfigured, NeedsReauth, ProviderError
 from connections.providers.base import Access, Check, TargetRecord
-from connections.providers.supabase.contract import Column, Table
+from connections.providers.supabase.contract import Column, Table, wanted
 from connections.providers.supabase.ddl import quoted
 from connections.providers.supabase.postgres import PostgresStore
 from connections.providers.supabase.records import row_of
@@ -21,7 +21,6 @@ from connections.providers.supabase.verification import (
     key_sql,
     skew_check,
     version_check,
-    wanted,
 )
 
 PRIVILEGES = ("select", "insert", "update", "delete")
@@ -50,7 +49,7 @@ class _Found:
 
 
 def verify(access: Access) -> Iterator[Check]:
-    found = _Found(PostgresStore.of(access), wanted(access))
+    found = _Found(PostgresStore.of(access), wanted(access.config))
     try:
         for step in (_reach, _tables, _grants, _row_security, _write):
             is_good = True
@@ -163,8 +162,8 @@ def _lacking(found: _Found, name: str, columns: tuple[Column, ...]) -> Iterator[
     if missing := [column.name for column in columns if column.name not in there]:
         yield f"The table {name} has no column {', '.join(missing)}."
     for column in columns:
-        if column.name in there and there[column.name] != (wanted_type := _type(column)):
-            yield f"The column {name}.{column.name} is {there[column.name]}, not {wanted_type}."
+        if column.name in there and there[column.name] != (its_type := _type(column)):
+            yield f"The column {name}.{column.name} is {there[column.name]}, not {its_type}."
 
 
 def _type(column: Column) -> str:

@@ -12,7 +12,7 @@ from urllib.parse import quote
 from connections.errors import CausewayError, NeedsReauth, ProviderError
 from connections.http import Answer
 from connections.providers.base import Access, Check
-from connections.providers.supabase.contract import Column, Lines, Table
+from connections.providers.supabase.contract import Column, Lines, Table, wanted
 from connections.providers.supabase.ddl import CONTRACT, SERVICE_ROLE, names
 from connections.providers.supabase.errors import Permission
 from connections.providers.supabase.rest import RestStore
@@ -23,7 +23,6 @@ from connections.providers.supabase.verification import (
     key_sql,
     skew_check,
     version_check,
-    wanted,
 )
 
 TIMEOUT_S = 12.0  # a person may be waiting
@@ -62,7 +61,7 @@ def verify(access: Access) -> Iterator[Check]:
         name, remediation = ("tls" if error.code == "tls_failed" else "reachable"), error.remediation
         yield clock.check(name, "failed", error.detail, _GONE if error.code == "host_not_found" else remediation)
         return
-    found = _Found(access, store, wanted(access))
+    found = _Found(access, store, wanted(access.config))
     for step in (_reach, _tables, _keys_and_grants, _lines, _inside):
         is_good = True
         for check in step(found):

@@ -210,3 +210,23 @@ def test_keys_never_travel_readable(open_shop):
     access = access_to(shop, facts={"signing": {"way": "basic", "home": ""}})
     client.Shop.of(access).rows("orders")
     assert shop.keys[1] not in str(shop.log())
+
+
+def test_one_that_was_left_out_and_changed_meanwhile_is_found_by_the_next_reading(open_shop, monkeypatch):
+    monkeypatch.setattr(client, "PAGE_SIZES", (10,))
+    monkeypatch.setattr(client, "signing_of", lambda _access: Signing("basic"))  # the shop's clock is not ours
+    now = int(START.timestamp())
+    shop = open_shop(orders=0, products=3, customers=2, ends_at=now)
+    shop.set(clock=now)
+    orders = [shop.ops({"op": "place", "at": now - 3600 + number * 60})[0] for number in range(15)]
+    access = access_to(shop)
+    page = next(iter(pulling.pull(access, "orders", {})))
+    last = page.records[-1].external_id
+    assert last == str(orders[9])
+    shop.set(clock=now + 600)  # the worker died here, for an hour
+    shop.ops({"op": "edit", "id": int(last), "fields": {"customer_note": "news"}})
+    shop.set(clock=now + 3600)
+    shop.ops(*({"op": "place", "at": now + 3000 + number * 30} for number in range(20)))
+    found, position, _pages = drain(access, "orders", page.position)
+    again, _position, _pages = drain(access, "orders", position)
+    assert (found | again)[last].payload["customer_note"] == "news"

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID, uuid4
 
 import structlog
@@ -14,7 +15,7 @@ from django.utils import timezone
 
 from config import correlation
 from connections.audit import Action
-from connections.errors import CausewayError, Conflict, RequestError
+from connections.errors import AccessWithdrawn, CausewayError, Conflict, RequestError
 from connections.models import Connection, PlaidItem, PlaidLink, ProviderPause, User
 from connections.models.connection import Status
 from connections.providers.plaid import records
@@ -61,8 +62,12 @@ def link_create(
     if connection and connection.status in (Status.DISCONNECTING, Status.DISCONNECTED):
         raise Conflict(code="connection_not_active")
     environment = connection.environment if connection else environment
-    body = _request(user=user, connection=connection, is_hosted=is_hosted, redirect_uri=redirect_uri)
-    answer = PlaidClient(environment).link_token_create(body)
+    options: Any = {"user": user, "is_hosted": is_hosted, "redirect_uri": redirect_uri}
+    client, is_anew = PlaidClient(environment), is_link_anew(connection)
+    try:
+        answer = client.link_token_create(_request(connection=connection, **options))
+    except AccessWithdrawn:  # its Item is gone at Plaid, and nobody had heard of that
+        answer, is_anew = client.link_token_create(_request(connection=None, **options)), True
     token, expiration = (records.identifier(answer.get("link_token")), records.instant(answer.get("expiration")))
     url = answer.get("hosted_link_url") if is_hosted else None
     if not token or expiration is None or (is_hosted and not (isinstance(url, str) and url)):
@@ -74,7 +79,7 @@ def link_create(
         environment=environment,
         digest=digest(token),
         is_hosted=is_hosted,
-        is_anew=is_link_anew(connection),
+        is_anew=is_anew,
         next_poll_at=timezone.now() + timedelta(seconds=settings.LINK_POLL_S) if is_hosted else None,
         expires_at=expiration,
         correlation_id=correlation.current(),

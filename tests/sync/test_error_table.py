@@ -10,17 +10,19 @@ from django.utils import timezone
 from connections import errors
 from connections.models import Connection, PlaidExchange, PlaidItem, PlaidLink, ProviderPause
 from connections.models.connection import Status, Wait
+from connections.providers.plaid.client import PlaidClient
 from connections.providers.plaid.errors import TABLE
 from connections.sandbox.faults import AFTER, BEFORE
 from connections.services import plaid_links
 from connections.services.plaid_exchange import public_token_exchange
-from connections.services.plaid_items import relink_completed
+from connections.services.plaid_items import credential_of, relink_completed
 from connections.services.plaid_removal import retired_items_remove
 from connections.services.provider_pauses import providers_probe
 from sync import engine
 from sync.models import RunStatus, SyncRun, Trigger
 from sync.services.dispatch import items_offer
 from sync.services.runs import run_request
+from tests.connections.services.test_plaid_links import finish_in_browser
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -74,7 +76,6 @@ def rests(code: str) -> After:
 SIGN_IN = asks("bank_sign_in_required")
 AT_THE_BANK = asks("bank_action_required")
 NO_ACCOUNTS = asks("bank_no_accounts")
-REVOKED = fails("bank_revoked")
 WITHDRAWN = After("bank_revoked", Status.FAILED, failures=1)
 NOT_SUPPORTED = fails("bank_not_supported")
 NOT_ENABLED = fails("feature_not_enabled")
@@ -100,9 +101,9 @@ SYNC: dict[tuple[str, str], After] = {
     ("ITEM_ERROR", "PASSWORD_RESET_REQUIRED"): AT_THE_BANK,
     ("ITEM_ERROR", "ACCESS_NOT_GRANTED"): NO_ACCOUNTS,
     ("ITEM_ERROR", "NO_ACCOUNTS"): NO_ACCOUNTS,
-    ("ITEM_ERROR", "ITEM_NOT_FOUND"): REVOKED,
+    ("ITEM_ERROR", "ITEM_NOT_FOUND"): WITHDRAWN,
     ("INVALID_INPUT", "USER_PERMISSION_REVOKED"): WITHDRAWN,
-    ("ITEM_ERROR", "ITEM_CONCURRENTLY_DELETED"): REVOKED,
+    ("ITEM_ERROR", "ITEM_CONCURRENTLY_DELETED"): WITHDRAWN,
     ("ITEM_ERROR", "ITEM_NOT_SUPPORTED"): NOT_SUPPORTED,
     ("ITEM_ERROR", "MFA_NOT_SUPPORTED"): NOT_SUPPORTED,
     ("INSTITUTION_ERROR", "INSTITUTION_NO_LONGER_SUPPORTED"): NOT_SUPPORTED,
@@ -448,9 +449,13 @@ def test_accounts_are_read_again_after_plaid_disowned_one(synced):
     assert asked[-3:].count("/accounts/get") == 1
 
 
-def test_access_that_was_withdrawn_is_over_and_its_item_removed_once(synced, simulator, alice):
+GONE = [code for (_, code), expected in SYNC.items() if expected is WITHDRAWN]
+
+
+@pytest.mark.parametrize("code", GONE)
+def test_access_that_was_withdrawn_is_over_and_its_item_removed_once(synced, simulator, alice, code):
     """However it was learned, by webhook or here: only a new link goes on, in the same connection."""
-    synced.control("state", error_code="USER_PERMISSION_REVOKED")
+    synced.control("state", error_code=code)
     before, ours = synced.item, synced.ours()
     assert synced.sync() == engine.Outcome.FAILED
     assert_after(synced, WITHDRAWN)
@@ -479,9 +484,24 @@ def test_access_that_was_withdrawn_is_over_and_its_item_removed_once(synced, sim
     assert set(synced.truth()) <= set(synced.ours())
 
 
-def test_a_token_that_was_rotated_away_fails_the_connection_and_deletes_nothing(synced, settings):
-    from connections.services.plaid_items import credential_of
+@pytest.mark.parametrize("status", ["active", "needs_reauth"])
+def test_an_item_that_is_gone_without_a_word_is_linked_anew_where_its_owner_asks(synced, simulator, alice, status):
+    """Update mode has no Item to update: the link token is one for a fresh Link, into the same connection."""
+    token = credential_of(synced.connection).reveal()
+    PlaidClient("sandbox").item_remove(token)
+    Connection.objects.update(status=status)
+    asked = {"user": alice.user, "workspace_id": alice.workspace.pk, "environment": "sandbox", "is_hosted": True}
+    link = plaid_links.link_create(**asked, connection=Connection.objects.get())
+    finish_in_browser(link.hosted_link_url)
+    plaid_links.link_poll(link.link_id)
+    assert PlaidLink.objects.get().status == "finished"
+    connection = Connection.objects.get()
+    assert (connection.pk, connection.status) == (synced.connection.pk, Status.ACTIVE)
+    assert synced.item.item_id != synced.plaid_id
+    assert synced.sync() == engine.Outcome.SYNCED
 
+
+def test_a_token_that_was_rotated_away_fails_the_connection_and_deletes_nothing(synced, settings):
     token = credential_of(synced.connection).reveal()
     rotate(synced.simulator, token, settings)
     assert synced.sync() == engine.Outcome.FAILED

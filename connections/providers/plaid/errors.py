@@ -26,7 +26,7 @@ _REAUTH = _Policy(errors.NeedsReauth)
 _BANK_ACTION = _Policy(errors.NeedsReauth, "bank_action_required")
 _NO_ACCOUNTS = _Policy(errors.NeedsReauth, "bank_no_accounts")
 _CONSENT = _Policy(errors.NeedsReauth, "bank_consent_required")
-_REVOKED = _Policy(errors.PermanentError, "bank_revoked")
+_REVOKED = _Policy(errors.AccessWithdrawn)
 _NOT_SUPPORTED = _Policy(errors.PermanentError, "bank_not_supported")
 _NOT_ENABLED = _Policy(errors.PermanentError, "feature_not_enabled")
 _BANK_DOWN = _Policy(errors.TemporaryError, "bank_unavailable", 15 * 60)
@@ -54,7 +54,7 @@ TABLE: dict[tuple[str, str], _Policy] = {
     **{("ITEM_ERROR", code): _NO_ACCOUNTS for code in ("ACCESS_NOT_GRANTED", "NO_ACCOUNTS")},
     ("ITEM_ERROR", "ITEM_NOT_FOUND"): _REVOKED,
     ("ITEM_ERROR", "ITEM_CONCURRENTLY_DELETED"): _REVOKED,
-    ("INVALID_INPUT", "USER_PERMISSION_REVOKED"): _Policy(errors.AccessWithdrawn),
+    ("INVALID_INPUT", "USER_PERMISSION_REVOKED"): _REVOKED,
     **{("ITEM_ERROR", code): _NOT_SUPPORTED for code in ("ITEM_NOT_SUPPORTED", "MFA_NOT_SUPPORTED")},
     **{
         ("INSTITUTION_ERROR", code): _NOT_SUPPORTED

@@ -16,7 +16,7 @@ from connections.providers.plaid.errors import TABLE, classify, classify_error
         ("ITEM_ERROR", "ITEM_LOGIN_REQUIRED", errors.NeedsReauth),
         ("ITEM_ERROR", "ITEM_LOCKED", errors.NeedsReauth),
         ("ITEM_ERROR", "NO_ACCOUNTS", errors.NeedsReauth),
-        ("ITEM_ERROR", "ITEM_NOT_FOUND", errors.PermanentError),
+        ("ITEM_ERROR", "ITEM_NOT_FOUND", errors.AccessWithdrawn),
         ("INVALID_INPUT", "USER_PERMISSION_REVOKED", errors.AccessWithdrawn),
         ("ITEM_ERROR", "PRODUCT_NOT_READY", errors.TemporaryError),
         ("TRANSACTIONS_ERROR", "TRANSACTIONS_SYNC_MUTATION_DURING_PAGINATION", errors.MutationDuringPagination),

@@ -166,6 +166,8 @@ NAVIGATION: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
             ("Exchanges", "swap_horiz", "connections.plaidexchange"),
             ("Credentials", "key", "connections.credential"),
             ("Verifications", "fact_check", "connections.verification"),
+            ("Metered calls", "speed", "connections.meteredcalls"),
+            ("News of records", "fiber_new", "connections.recordnews"),
             ("Providers at rest", "pause_circle", "connections.providerpause"),
             ("Items to remove", "link_off", "connections.retiredplaiditem"),
             ("Token rotations", "autorenew", "connections.plaidtokenrotation"),

@@ -1,1 +1,11 @@
-from connections.admin import accounts, audit, connection, event, people, plaid, provider_pause, verification  # noqa: F401 - each registers its models
+from connections.admin import (  # noqa: F401 - each registers its models
+    accounts,
+    audit,
+    connection,
+    event,
+    people,
+    plaid,
+    provider_pause,
+    quickbooks,
+    verification,
+)

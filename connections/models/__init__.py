@@ -4,10 +4,12 @@ from connections.models.connection import Connection
 from connections.models.credential import Credential
 from connections.models.event import DomainEvent, EventDelivery
 from connections.models.idempotency import IdempotencyKey
+from connections.models.metered_calls import MeteredCalls
 from connections.models.oauth import OAuthGrant, OAuthState
 from connections.models.plaid_item import PlaidItem
 from connections.models.plaid_link import PlaidExchange, PlaidLink
 from connections.models.provider_pause import ProviderPause
+from connections.models.record_news import RecordNews
 from connections.models.retired_item import RetiredPlaidItem
 from connections.models.token_rotation import PlaidTokenRotation
 from connections.models.verification import Verification
@@ -23,6 +25,7 @@ __all__ = [
     "EventDelivery",
     "IdempotencyKey",
     "Membership",
+    "MeteredCalls",
     "OAuthGrant",
     "OAuthState",
     "PlaidExchange",
@@ -31,6 +34,7 @@ __all__ = [
     "PlaidLink",
     "PlaidTokenRotation",
     "ProviderPause",
+    "RecordNews",
     "RetiredPlaidItem",
     "Role",
     "SecurityEvent",

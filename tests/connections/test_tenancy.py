@@ -38,6 +38,8 @@ GRANTS = {
     "connections_connection": {"SELECT", "INSERT", "UPDATE"},
     "connections_credential": {"SELECT", "INSERT", "UPDATE", "DELETE"},
     "connections_verification": {"SELECT", "INSERT"},
+    "connections_meteredcalls": {"SELECT"},
+    "connections_recordnews": {"SELECT"},
     "connections_oauthgrant": {"SELECT"},
     "connections_oauthstate": {"SELECT", "INSERT"},
     "connections_plaiditem": {"SELECT", "INSERT", "UPDATE"},

@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from itertools import count
 from typing import Any
+from uuid import uuid4
 
-from connections.providers.base import Json
+from connections.providers.base import Access, Json
 from connections.providers.quickbooks.client import QuickBooksClient, Usage, request_id
 
 US, GB, MANUAL, PRODUCTION = "9341450000000001", "9341450000000002", "9341450000000004", "9130350000000005"
@@ -92,3 +93,19 @@ def line(item_id: str, amount: str = "40.00", qty: str = "2", price: str = "20")
         "TaxCodeRef": {"value": "NON"},
     }
     return {"Amount": Decimal(amount), "DetailType": "SalesItemLineDetail", "SalesItemLineDetail": detail}
+
+
+def access_to(company: Company, connection_id: Any = None) -> Access:
+    """The way into it, as the service layer would give it; `facts` remembers."""
+    facts: Json = {"realm_id": company.realm}
+    return Access(
+        connection_id=connection_id or uuid4(),
+        environment=company.environment,
+        config={},
+        secret=lambda name: "",
+        facts=facts,
+        remember=facts.update,
+        keep_secret=lambda name, value: None,
+        fresh_token=company.fresh_token,
+        callback_url=lambda purpose: f"https://hub.example.com/{purpose}",
+    )

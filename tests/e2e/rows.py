@@ -14,6 +14,7 @@ from connections.models import (
     Credential,
     DomainEvent,
     EventDelivery,
+    MeteredCalls,
     PlaidExchange,
     PlaidItem,
     PlaidItemAccount,
@@ -29,6 +30,7 @@ from connections.models import (
 from connections.models.connection import Status
 from connections.services.audit import security_event_record
 from connections.services.audit_seals import events_seal
+from connections.services.record_news import record_news_mark
 from diagnostics.models import Alert, AlertDelivery, ErrorEvent
 from sync.models import RunStatus, Subscription, SubscriptionFeed, SyncFailure, SyncRun, Transaction, Trigger
 from webhooks.models import WebhookEvent, WebhookRefusal
@@ -323,6 +325,8 @@ def everything(workspace: Workspace, owner: User, *, connections: int = 5, each:
         retired.save()
         alert(row)
         verification(row)
+        metered_calls(row)
+        record_news_mark(row, "orders", told_at=timezone.now())
         rotation = PlaidTokenRotation(
             workspace=workspace, connection=row, actor=owner, item_id=f"rotated-{row.pk}", lease_token=uuid4()
         )
@@ -333,6 +337,14 @@ def everything(workspace: Workspace, owner: User, *, connections: int = 5, each:
     refusal()
     ProviderPause.objects.get_or_create(provider="plaid", environment="sandbox", code="provider_misconfigured")
     return made
+
+
+def metered_calls(of: Connection) -> MeteredCalls:
+    month = timezone.now().date().replace(day=1)
+    told = {"provider": of.provider, "environment": of.environment, "account": "9341450000000001", "month": month}
+    return MeteredCalls.objects.create(
+        workspace=of.workspace, connection=of, metered=1_234, free=56, last_at=timezone.now(), **told
+    )
 
 
 def verification(of: Connection, *, status: str = "failed") -> Verification:

@@ -4,11 +4,12 @@ from collections.abc import Callable
 
 from connections.models.connection import Provider
 from webhooks.models import WebhookEvent
-from webhooks.services import plaid, shops
+from webhooks.services import plaid, quickbooks, shops
 from webhooks.services.outcomes import Outcome
 
 _HANDLERS: dict[str, Callable[[WebhookEvent], Outcome]] = {
     Provider.PLAID: plaid.event_handle,
+    Provider.QUICKBOOKS: quickbooks.event_handle,
     Provider.WOOCOMMERCE: shops.event_handle,
 }
 

@@ -96,7 +96,11 @@ def _end(event: WebhookEvent, outcome: Outcome, **fields: object) -> None:
     mine = WebhookEvent.objects.filter(
         pk=event.pk, lease_token=event.lease_token, status=Status.RECEIVED, deliveries=event.deliveries
     )
-    matched = {"workspace_id": event.workspace_id, "connection_id": event.connection_id}
+    matched = {
+        "workspace_id": event.workspace_id,
+        "connection_id": event.connection_id,
+        "environment": event.environment,
+    }
     if not mine.update(status=outcome.status, note=outcome.note, lease_token=None, **matched, **fields):
         raise EventChanged
     name = f"{event.event_type}.{event.code}"

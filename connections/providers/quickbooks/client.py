@@ -192,6 +192,10 @@ class QuickBooksClient:
     def preferences(self) -> Json:
         return self._record(self._get("preferences"), "Preferences")
 
+    def write_probe(self, *, request_id: str) -> None:
+        """Ask for a customer without a name: QuickBooks refuses it (RejectedRecord) to whoever may write, and makes nothing."""
+        self._write("Customer", {"Notes": "May this connection write? Refused: it has no name."}, request_id=request_id)
+
     # --- transport ---
     def _get(self, path: str) -> Answer:
         return self._call("GET", path, params=self._params(), usage=Usage(1))

@@ -3,6 +3,7 @@
 from django.conf import settings
 
 from connections.providers.base import Provider
+from connections.providers.quickbooks import pulling, verification, webhooks, writing
 from connections.providers.quickbooks.auth import REALM, Authorizer
 
 _AUTHORIZER = Authorizer()
@@ -23,4 +24,8 @@ PROVIDER = Provider(
     account_fact=REALM,
     disconnecting=_AUTHORIZER.revoke,
     probe=_AUTHORIZER.probe,
+    verifies=verification,
+    pulls=pulling,
+    upserts=writing,
+    notifies=webhooks,
 )

@@ -38,3 +38,10 @@ def test_a_sync_without_news_is_one_call_and_four_statements_and_touches_no_reco
     assert figures["provider_calls"] == 1
     assert figures["statements"] <= 4
     assert figures["record_rows"] == 0
+
+
+def test_whatever_is_due_at_once_is_handed_out():
+    """The benchmark itself fails where a bank is left out, or an empty tick hands one out."""
+    figures = run("dispatch", "--connections", "300")
+    assert figures["connections"] == 300
+    assert figures["empty_tick_ms"] > 0

@@ -32,9 +32,9 @@ class Dsn:
         return self.user.rpartition(".")[0] or self.user
 
     @property
-    def keeps_sessions(self) -> bool:
-        """Whether what one statement prepared is there for the next: not with a pooler that works by transactions."""
-        return self.port == 5432
+    def prepare_threshold(self) -> int | None:
+        """psycopg's: None for a pooler that works by transactions, where nothing prepared is there for the next one."""
+        return 5 if self.port == 5432 else None
 
 
 def parsed(value: str) -> Dsn:

@@ -87,7 +87,7 @@ class PostgresStore:
                 self.connection = psycopg.connect(
                     **self._parameters(addresses, ca_file),
                     autocommit=True,
-                    prepare_threshold=5 if place.keeps_sessions else None,
+                    prepare_threshold=place.prepare_threshold,
                 )
         except psycopg.Error as fault:
             error = unsaid(str(fault))

@@ -12,7 +12,6 @@ GOOD = "postgresql://postgres.abcd:hunter2@aws-0-ca-central-1.pooler.supabase.co
 def test_a_string_from_the_dashboard_is_read():
     found = dsn.parsed(GOOD)
     assert (found.host, found.port, found.role) == ("aws-0-ca-central-1.pooler.supabase.com", 6543, "postgres")
-    assert not found.keeps_sessions
     assert "hunter2" not in repr(found)
     assert dsn.parsed("postgres://hub:p%40ss@db.example.com").password == "p@ss"
     assert dsn.parsed("postgresql://hub:p@[2001:db8::1]:5432/x").host == "2001:db8::1"

@@ -198,6 +198,7 @@ class Verb:
     confirms: Callable[[Any], Confirmation] | None = None  # a page of its own comes first
     is_primary: bool = False
     leads_to: Callable[[Any], str] | None = None  # the address where it is done, instead of doing it
+    sends_to: Callable[[Any, Any], str] | None = None  # (row, actor) -> where it goes on, instead of `perform`
 
 
 class ConsoleAdmin(ModelAdmin):
@@ -283,7 +284,7 @@ class ConsoleAdmin(ModelAdmin):
         actions: dict[str, tuple[Callable[..., Any], str, str]] = {}
         if self.may_act(request):
             for key, verb in self.verbs.items():
-                if not (verb.asks or verb.confirms or verb.leads_to):
+                if not (verb.asks or verb.confirms or verb.leads_to or verb.sends_to):
                     actions[key] = (partial(_perform_all, verb), key, verb.label)
         return actions
 
@@ -380,6 +381,8 @@ class ConsoleAdmin(ModelAdmin):
                 return self._confirm(request, self.verbs[verb], row, confirmation)
         elif request.method != "POST":
             return HttpResponseRedirect(console.to_page(row))
+        if self.verbs[verb].sends_to:
+            return HttpResponseRedirect(self.send(request, self.verbs[verb], row) or console.to_page(row))
         if message := self.perform(request, self.verbs[verb], row, request.POST.get("answer", "")):
             self.message_user(request, message, messages.SUCCESS)
         return HttpResponseRedirect(console.to_page(row))
@@ -396,6 +399,16 @@ class ConsoleAdmin(ModelAdmin):
             "back": console.to_page(row),
         }
         return TemplateResponse(request, "admin/confirm.html", context)
+
+    def send(self, request: HttpRequest, verb: Verb, row: Any) -> str:
+        """Where it goes on; "" where it was refused."""
+        try:
+            url = verb.sends_to(row, request.user) if verb.sends_to else ""
+        except CausewayError as refusal:
+            self.message_user(request, f"{row}: {refusal.detail} {refusal.remediation}", messages.ERROR)
+            return ""
+        self.log_change(request, row, f"{verb.label}: begun.")
+        return url
 
     def perform(self, request: HttpRequest, verb: Verb, row: Any, answer: str = "") -> str:
         """Do it, put it on the console's log and say what happened; a refusal is shown with its reason and gives ""."""

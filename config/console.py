@@ -163,6 +163,7 @@ NAVIGATION: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
             ("Bank logins", "account_balance", "connections.plaiditem"),
             ("Accounts", "credit_card", "connections.account"),
             ("Link sessions", "add_link", "connections.plaidlink"),
+            ("Sign-ins at providers", "login", "connections.oauthstate"),
             ("Exchanges", "swap_horiz", "connections.plaidexchange"),
             ("Credentials", "key", "connections.credential"),
             ("Verifications", "fact_check", "connections.verification"),

@@ -102,6 +102,13 @@ EXCHANGE = {
     "refused": State("Refused by Plaid", _AMBER, "block"),
     "unknown": State("Outcome unknown", _RED, "help", needs_person=True),
 }
+SIGN_IN = {
+    "open": State("Waiting for the person", _BLUE, "radio_button_unchecked"),
+    "started": State("Answered, being finished", _BLUE, "sync"),
+    "completed": State("Completed", _GREEN, "check_circle"),
+    "refused": State("Refused", _AMBER, "block"),
+    "unknown": State("Answer lost", _RED, "help", needs_person=True),
+}
 ROTATION = {
     "started": State("Started", _BLUE, "sync"),
     "completed": State("Replaced", _GREEN, "check_circle"),

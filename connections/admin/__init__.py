@@ -3,6 +3,7 @@ from connections.admin import (  # noqa: F401 - each registers its models
     audit,
     connection,
     event,
+    oauth,
     people,
     plaid,
     provider_pause,

@@ -31,12 +31,15 @@ from connections.models import Connection, Credential, Membership, User, Verific
 from connections.models.connection import Environment, Errand, Provider, Status
 from connections.providers import PROVIDERS, provider
 from connections.providers.supabase.ddl import contract_of
-from connections.services.access import access_of
+from connections.selectors import oauth_of
+from connections.services.access import access_of, callback_url
 from connections.services.activating import connection_activate
 from connections.services.disconnecting import by_person, connection_disconnect
 from connections.services.errands import disconnect_settle
 from connections.services.lifecycle import TRANSITIONS, Event
+from connections.services.oauth import authorization_begin
 from connections.services.pausing import connection_pause, connection_resume
+from connections.services.token_refresh import LOST_CODES
 from connections.services.token_rotation import access_token_rotate
 from connections.services.verifying import verification_request
 from connections.states import connection_state, late, next_step
@@ -95,6 +98,24 @@ def _is_configurable(connection: Connection) -> bool:
 def _is_locked_out(connection: Connection) -> bool:
     """Whether new secrets are what it takes: where they are granted at the provider, that provider's own way is another."""
     return _has_fields(connection) and connection.status in (Status.NEEDS_REAUTH, Status.FAILED)
+
+
+def _is_access_gone(connection: Connection) -> bool:
+    """Whether signing in at the provider is what it takes."""
+    is_lost = connection.status in (Status.NEEDS_REAUTH, Status.FAILED) or connection.error_code in LOST_CODES
+    return _has_sign_in(connection) and not _has_fields(connection) and is_lost and not connection.is_closed
+
+
+def _is_sign_in_offered(connection: Connection) -> bool:
+    return _has_sign_in(connection) and not _is_access_gone(connection) and not connection.is_closed
+
+
+def _has_sign_in(connection: Connection) -> bool:
+    return provider(connection.provider).authorizes is not None
+
+
+def _sign_in(connection: Connection, actor: User) -> str:
+    return authorization_begin(connection_id=connection.pk, actor=actor).authorize_url
 
 
 def settings_page(connection: Connection) -> str:
@@ -189,6 +210,9 @@ def _usual(request: HttpRequest) -> dict[str, Any]:
     return {"owner": request.user.get_username(), "environment": kind, "workspace": found and found.workspace_id}
 
 
+ACCESS = "Access by signing in at the provider"
+
+
 class ConnectionAdmin(ConsoleAdmin):
     """Where each connection stands. Its name can be edited; its status moves only by verbs.
 
@@ -204,6 +228,8 @@ class ConnectionAdmin(ConsoleAdmin):
         ),
         "verify": Verb("Test connection", "network_check", _verify, lambda connection: not connection.is_closed),
         "reconnect": Verb("Reconnect", "key", _verify, _is_locked_out, is_primary=True, leads_to=settings_page),
+        "reauthorize": Verb("Reconnect", "key", _verify, _is_access_gone, is_primary=True, sends_to=_sign_in),
+        "authorize": Verb("Sign in at the provider", "login", _verify, _is_sign_in_offered, sends_to=_sign_in),
         "settings": Verb("Change settings", "tune", _verify, _is_configurable, leads_to=settings_page),
         "contract": Verb("Download its SQL", "download", _verify, _has_contract, leads_to=contract_page),
         "pause": Verb("Pause", "pause", _pause, lambda connection: connection.status in TRANSITIONS[Event.PAUSED][0]),
@@ -275,6 +301,10 @@ class ConnectionAdmin(ConsoleAdmin):
             },
         ),
         (
+            ACCESS,
+            {"fields": ("shown_redirect_uri", "shown_account", "shown_authorized", "shown_ends", "shown_renewals")},
+        ),
+        (
             "Last error",
             {"fields": ("error_code_whole", "error_detail", "error_correlation_id_whole", "error_at_exact")},
         ),
@@ -301,6 +331,11 @@ class ConnectionAdmin(ConsoleAdmin):
         """What needs a person first."""
         ranks = [When(status=status, then=Value(rank)) for rank, status in enumerate(_URGENCY)]
         return (Case(*ranks, default=Value(len(ranks)), output_field=IntegerField()).asc(), "-pk")
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Without the access where nobody signs in at the provider."""
+        found = super().get_fieldsets(request, obj)
+        return found if obj is None or _has_sign_in(obj) else [part for part in found if part[0] != ACCESS]
 
     def header(self, connection: Connection) -> Header:
         cards = (
@@ -420,6 +455,44 @@ class ConnectionAdmin(ConsoleAdmin):
     @admin.display(description="Remembered by the provider's code")
     def shown_facts(self, connection: Connection) -> Any:
         return console.pretty_json(connection.facts)
+
+    @admin.display(description="Redirect URI, to be registered there")
+    def shown_redirect_uri(self, connection: Connection) -> Any:
+        return console.code(callback_url(connection, "oauth"), is_whole=True)
+
+    @admin.display(description="Account there")
+    def shown_account(self, connection: Connection) -> Any:
+        return console.code(connection.facts.get(provider(connection.provider).account_fact), is_whole=True)
+
+    @admin.display(description="Given")
+    def shown_authorized(self, connection: Connection) -> Any:
+        grant = getattr(connection, "oauth_grant", None)
+        if grant is None:
+            return console.DASH
+        by = f"by {grant.authorized_by}" if grant.authorized_by else ""
+        return console.joined([console.moment(grant.authorized_at, is_exact=True), by], between=" ")
+
+    @admin.display(description="Ends")
+    def shown_ends(self, connection: Connection) -> Any:
+        """Three ends: of the token that is used, of the one that renews it, and of all of it."""
+        if (found := oauth_of(connection)) is None or found.authorized_at is None:
+            return console.DASH
+        ends = (
+            ("access token", found.access_expires_at),
+            ("unless renewed", found.refresh_expires_at),
+            ("for good", found.hard_expires_at),
+        )
+        return console.joined([console.joined([f"{name}:", console.moment(at)], between=" ") for name, at in ends])
+
+    @admin.display(description="Renewals")
+    def shown_renewals(self, connection: Connection) -> Any:
+        grant = getattr(connection, "oauth_grant", None)
+        if grant is None:
+            return console.DASH
+        parts = [f"{grant.refreshes:,}, the last", console.moment(grant.refreshed_at)]
+        if grant.lost_answers:
+            parts += [f"; {grant.lost_answers:,} answers lost, the last", console.moment(grant.lost_at)]
+        return console.joined([*parts, grant.error_detail], between=" ")
 
     @admin.display(description="Bank login")
     def bank_login(self, connection: Connection) -> Any:

@@ -77,7 +77,7 @@ class CallbackView(ApiView):
     """
 
     anonymous_methods = ("GET", "POST")
-    audit = {"POST": Audited(Action.CONNECTION_AUTHORIZED)}
+    audit = {"POST": Audited(Action.CONNECTION_AUTHORIZED, Action.VERIFICATION_REQUESTED)}
     ignores_keys_because = "Its state is good once, whatever key comes along."
 
     def perform_content_negotiation(self, request: Request, force: bool = False) -> tuple[Any, str]:

@@ -37,6 +37,8 @@ class OAuthState(TenantModel):
     ended_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
+        verbose_name = "sign-in at a provider"
+        verbose_name_plural = "sign-ins at providers"
         indexes = [
             models.Index(fields=["expires_at"], name="oauth_state_by_end"),
             models.Index(fields=["used_at"], condition=Q(status="started"), name="oauth_state_started"),

@@ -83,9 +83,7 @@ def fresh_token(connection_id: UUID, refused: str = "") -> str:
     ends_at, wait_s = time.monotonic() + settings.OAUTH_TIMEOUT_S, 0.02
     while True:
         held = _held(connection_id)
-        if token := held.usable(refused):
-            return token
-        if token := _refuse_hopeless(held) or _spared(held, refused):
+        if token := _without_asking(held, refused):
             return token
         if lease := _claim(held.grant):
             if token := _renewed(connection_id, lease, refused):
@@ -113,7 +111,15 @@ def _held(connection_id: UUID) -> _Held:
     return _Held(connection, grant, found[ACCESS_TOKEN], found[REFRESH_TOKEN])
 
 
-def _refuse_hopeless(held: _Held) -> str:
+def _without_asking(held: _Held, refused: str) -> str:
+    """The token that is there, where it is good enough; "" where the provider has to be asked. Raises what is known."""
+    if token := held.usable(refused):
+        return token
+    _refuse_hopeless(held)
+    return _spared(held, refused)
+
+
+def _refuse_hopeless(held: _Held) -> None:
     """Raise what is known already: the refresh token was refused, or the provider takes nothing from us now."""
     if held.grant.refused_fingerprint == held.refresh.fingerprint:
         raise _needs_reauth(held.connection.provider, held.grant.error_code)
@@ -122,7 +128,6 @@ def _refuse_hopeless(held: _Held) -> str:
     ).first()
     if at_rest:
         raise Misconfigured(code=at_rest.code, provider=at_rest.provider, operator_detail=at_rest.operator_detail)
-    return ""
 
 
 def _needs_reauth(provider_key: str, code: str, operator_detail: str = "") -> NeedsReauth:
@@ -209,7 +214,12 @@ def _claim(grant: OAuthGrant) -> UUID | None:
 def _renewed(connection_id: UUID, lease: UUID, refused: str) -> str:
     """Under the lease: the new access token, or the one that somebody got meanwhile; "" where it has to be looked at anew."""
     held = _held(connection_id)
-    if token := held.usable(refused):
+    try:
+        token = _without_asking(held, refused)  # whoever had the lease until now may have got one, or failed
+    except CausewayError:
+        _let_go(lease)
+        raise
+    if token:
         _let_go(lease)
         return token
     was_lost = _note_sending(held, lease)

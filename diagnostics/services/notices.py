@@ -9,6 +9,7 @@ from django.utils.dateparse import parse_datetime
 
 from connections.events import EventType
 from connections.models import Connection, DomainEvent
+from connections.models.connection import Provider
 from diagnostics.services.alerts import (
     CONSENT_ENDS,
     alert_open,
@@ -36,11 +37,13 @@ def _consent_ends(event: DomainEvent) -> None:
     cause = f"consent_ends_{event.payload['days']}"
     alerts_supersede(subject=subject_of(event), causes=tuple(other for other in CONSENT_ENDS if other != cause))
     on = _day(event.payload["due_at"])
+    is_bank = Connection.objects.filter(events=event, provider=Provider.PLAID).exists()
+    place = "at the bank" if is_bank else "at the provider"
     _open(
         event,
         cause=cause,
-        title=f"the bank's consent ends on {on}",
-        text=f"Its owner has to sign in at the bank again before {on}. Until then everything goes on; after it nothing new "
+        title=f"the bank's consent ends on {on}" if is_bank else f"its access ends on {on}",
+        text=f"Its owner has to sign in {place} again before {on}. Until then everything goes on; after it nothing new "
         "is read, and what was read stays.",
     )
 

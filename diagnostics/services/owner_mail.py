@@ -17,6 +17,7 @@ from django.utils import timezone
 
 from connections.errors import CATALOGUE
 from connections.models import Connection, Membership, User
+from connections.models.connection import Provider
 from diagnostics.models import Alert, AlertDelivery
 from diagnostics.services.channels import ChannelRefused, NobodyToTell
 
@@ -95,6 +96,7 @@ def _facts(alert: Alert, owner: User) -> dict[str, Any]:
     }
     days = {name: timezone.localtime(instant, zone) if instant else None for name, instant in instants.items()}
     return {
+        "is_bank": connection.provider == Provider.PLAID,
         "bank": " ".join(connection.name.split()),  # the first line is the subject
         "person": owner.get_short_name() or owner.username,
         "workspace": " ".join(connection.workspace.name.split()),

@@ -15,7 +15,7 @@ from django.urls import reverse
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
 from config.admin import CappedPaginator, ConsoleAdmin, ReadOnlyAdmin
-from connections.models import IdempotencyKey, User
+from connections.models import IdempotencyKey, OAuthGrant, User
 from connections.services.workspaces import operations_group
 from sync.models import StagedPage, Transaction
 from tests.e2e import rows
@@ -32,6 +32,7 @@ GROWING = (
     "ErrorEvent",
     "PlaidLink",
     "PlaidExchange",
+    "OAuthState",
     "DomainEvent",
     "SecurityEvent",
     "AuditSeal",
@@ -75,8 +76,9 @@ def test_every_model_of_ours_has_a_place_in_the_console():
     ours = {model for app in OURS for model in apps.get_app_config(app).get_models()}
     # StagedPage is scratch: unlogged, gone when its run ends, and its composite key is more than the admin can address.
     # Models that other parts of the console show on their own pages would be named here.
+    # OAuthGrant is shown on its connection's page.
     # IdempotencyKey lives for a day and holds sealed answers only.
-    assert ours - set(admin.site._registry) == {StagedPage, IdempotencyKey}
+    assert ours - set(admin.site._registry) == {StagedPage, IdempotencyKey, OAuthGrant}
 
 
 @pytest.mark.parametrize("who", ["console", "superuser"])

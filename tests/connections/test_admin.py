@@ -18,6 +18,7 @@ from connections.models import (
 from connections.models.connection import Status
 from connections.services.disconnecting import connection_disconnect
 from connections.services.workspaces import operations_group
+from tests.connections.intuit import back
 from tests.e2e import rows
 
 pytestmark = pytest.mark.django_db
@@ -256,3 +257,17 @@ def test_an_item_removed_by_hand_is_settled_with_a_reason(console, bank, bob):
     assert (bank.status, retired.status) == (Status.DISCONNECTED, "removed")
     assert retired.last_error == "Removed by hand, says bob: seen on the dashboard"
     assert SecurityEvent.objects.filter(action="item_settled", actor=bob.user).count() == 1
+
+
+def test_reconnect_sends_the_person_to_the_provider_and_the_page_shows_when_the_access_ends(console, alice, intuit):
+    books = intuit.connected(alice, status="needs_reauth", error_code="access_refused")
+    page = console.get(f"/admin/connections/connection/{books.pk}/change/").content.decode()
+    assert "Reconnect" in page
+    assert "/api/v1/oauth/quickbooks/callback" in page
+    assert books.facts["realm_id"] in page
+    answer = console.post(f"/admin/connections/connection/{books.pk}/do/reauthorize/")
+    assert answer.status_code == 302
+    assert answer.headers["Location"].startswith(f"{intuit.simulator.url}/quickbooks/oauth2/authorize?")
+    back_at = intuit.consent(answer.headers["Location"], books.facts["realm_id"])
+    assert console.get(back(back_at)).status_code == 200
+    assert Connection.objects.get(pk=books.pk).status == "active"

@@ -15,6 +15,7 @@ from connections.models import (
     DomainEvent,
     EventDelivery,
     MeteredCalls,
+    OAuthState,
     PlaidExchange,
     PlaidItem,
     PlaidItemAccount,
@@ -308,6 +309,18 @@ def everything(workspace: Workspace, owner: User, *, connections: int = 5, each:
         )
         link.seal(LINK_TOKEN)
         link.save()
+        OAuthState.objects.create(
+            workspace=workspace,
+            user=owner,
+            connection=row,
+            provider="quickbooks",
+            environment="sandbox",
+            config_version=1,
+            redirect_uri="https://hub.example.com/api/v1/oauth/quickbooks/callback",
+            digest=f"{row.pk.hex}s{number}",
+            status="unknown",
+            expires_at=timezone.now(),
+        )
         PlaidExchange.objects.create(
             workspace=workspace,
             user=owner,

@@ -113,7 +113,7 @@ def test_a_person_sees_a_page_that_says_what_is_next(alice, books, intuit):
     assert answer.headers["Content-Type"].startswith("text/html")
     text = answer.content.decode()
     assert "QuickBooks Online gave access" in text
-    assert "verify" in text
+    assert "activate it" in text
     assert (answer.headers["Referrer-Policy"], answer.headers["Cache-Control"]) == ("no-referrer", "no-store")
 
 

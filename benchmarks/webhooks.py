@@ -4,7 +4,7 @@
 
 A real web process takes signed webhooks (Plaid's JWT, made with the simulator's key) over keep-alive connections: each is
 verified, written with its Item marked dirty, and committed to disk before it is answered. The same clients ask `/healthz`
-in turns with them: the same server, middleware and threads, and no work. Then the same once more with half a million
+in turns with them: the same server, middleware, threads and bytes, and no work. Then the same once more with half a million
 events waiting to be processed.
 """
 
@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 
 from benchmarks import harness
 
-CLIENTS = 8  # as many as the web process has threads
+CLIENTS = 32  # as many as the web processes have threads
 SECRET_OF_NOBODY = {"LOG_LEVEL": "ERROR", "CAUSEWAY_PROCESS": "web"}
 
 
@@ -55,7 +55,16 @@ def web() -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = ["gunicorn", "config.wsgi:application", "--bind", f"127.0.0.1:{port}", "--workers", "2", "--threads", "4"]
+    command = [
+        "gunicorn",
+        "config.wsgi:application",
+        "--bind",
+        f"127.0.0.1:{port}",
+        "--workers",
+        "2",
+        "--threads",
+        "16",
+    ]
     command += ["--worker-class", "config.gunicorn.Worker", "--no-control-socket", "--log-level", "error", "--preload"]
     with subprocess.Popen(
         [sys.executable, "-m", *command], env=os.environ | SECRET_OF_NOBODY, stdout=subprocess.DEVNULL
@@ -107,7 +116,7 @@ def compare(rounds: list[tuple[Taken, Taken]]) -> dict[str, float]:
 
 
 class Sender:
-    """Eight clients, each with one connection, and a bank for the webhooks to be about."""
+    """As many clients as there are threads, each with one connection, and a bank for the webhooks to be about."""
 
     def __init__(self, simulator: harness.Simulator, url: str) -> None:
         from connections.sandbox.plaid_webhooks import SigningKey
@@ -133,18 +142,19 @@ class Sender:
         self.port, self.sent = urlsplit(url).port or 0, 0
 
     def noop(self, count: int) -> Taken:
-        return self._send([b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"] * count)
+        """The same bytes to a view that does nothing."""
+        return self._send([self._webhook("GET /healthz") for _ in range(count)])
 
     def ingest(self, count: int) -> Taken:
         return self._send([self._webhook() for _ in range(count)])
 
-    def _webhook(self) -> bytes:
+    def _webhook(self, line: str = "POST /webhook/plaid") -> bytes:
         """A request no other is like: true news of one of the banks."""
         self.sent += 1
         said = {"webhook_type": "TRANSACTIONS", "webhook_code": "SYNC_UPDATES_AVAILABLE", "environment": "sandbox"}
         said |= {"item_id": self.items[self.sent % len(self.items)], "initial_update_complete": True}
         body = json.dumps(said | {"historical_update_complete": True, "number": self.sent}).encode()
-        head = f"POST /webhook/plaid HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nPlaid-Verification: {self.key.sign(body)}\r\nContent-Length: {len(body)}\r\n\r\n"
+        head = f"{line} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nPlaid-Verification: {self.key.sign(body)}\r\nContent-Length: {len(body)}\r\n\r\n"
         return head.encode() + body
 
     def _send(self, requests: list[bytes]) -> Taken:

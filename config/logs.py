@@ -26,6 +26,12 @@ _SECRET_PAIR = re.compile(
     rf"""({_NAME}(?:=|\\*["']\s*:\s*)\\*["'])(?!\[hidden\])[^"'\\]+|({_NAME}=)(?!\\*["']|\[hidden\])[^\s&"'\\,;)}}\]]+""",
     re.IGNORECASE,
 )
+# Without one of these in it a text matches neither. Most have none, and looking for them takes a tenth of the time.
+_VALUE_MARKS = (
+    *("-sandbox-", "-production-", "-development-"),
+    *("cwt_", "ck_", "cs_", "eyJ", "://", "Bearer ", "Basic ", "Failing row contains "),
+)
+_PAIR_MARKS = ("secret", "password", "passwd", "token", "api")
 _SECRET_NAME = re.compile(
     r"secret|password|token(?!_prefix)|authorization|cookie|credential|api_key|dsn|private", re.IGNORECASE
 )
@@ -68,7 +74,10 @@ def scrub_bytes(raw: bytes) -> bytes:
 def _without_secrets(text: str) -> str:
     for known in _known:
         text = known.sub(HIDDEN, text)
-    return _SECRET_PAIR.sub(rf"\1\2{HIDDEN}", _SECRET_VALUE.sub(HIDDEN, text))
+    if any(mark in text for mark in _VALUE_MARKS):
+        text = _SECRET_VALUE.sub(HIDDEN, text)
+    folded = text.casefold()
+    return _SECRET_PAIR.sub(rf"\1\2{HIDDEN}", text) if any(mark in folded for mark in _PAIR_MARKS) else text
 
 
 def _with_correlation(_logger: Any, _method: str, event: EventDict) -> EventDict:

@@ -181,7 +181,7 @@ DATABASES: dict[str, dict[str, Any]] = {
 if IS_WEB:
     from config.pool import reset_connection
 
-    DATABASES["default"]["OPTIONS"]["pool"] = {"min_size": 1, "max_size": 8, "timeout": 10, "reset": reset_connection}
+    DATABASES["default"]["OPTIONS"]["pool"] = {"min_size": 1, "max_size": 16, "timeout": 10, "reset": reset_connection}
 
 REDIS_URL = REDIS_URL or (f"unix://{EMBEDDED.valkey_socket}" if IS_EMBEDDED_VALKEY else "")
 CACHES = {

@@ -7,12 +7,13 @@ call stands for all of a moment: under a storm of webhooks, publishing a message
 import os
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import structlog
 from celery import current_app
 from django.conf import settings
-from django.db import transaction
+from django.db import connection, transaction
 
 from config import correlation
 
@@ -27,9 +28,16 @@ _local = threading.local()
 def wake(task: str, *arguments: Any, queue: str | None = None, expires_s: float = 60) -> None:
     """Send the message after the commit of the transaction under way. Best effort: the broker has 200 ms, its errors are swallowed."""
     if settings.IS_WEB and not arguments and queue is None:
-        transaction.on_commit(lambda: _bell.ring(task), robust=True)
+        _after_commit(lambda: _bell.ring(task))
     else:
-        transaction.on_commit(lambda: _send(task, arguments, queue, expires_s), robust=True)
+        _after_commit(lambda: _send(task, arguments, queue, expires_s))
+
+
+def _after_commit(call: Callable[[], None]) -> None:
+    if connection.in_atomic_block:
+        transaction.on_commit(call, robust=True)
+    else:  # on_commit would first connect to the database to learn that
+        call()
 
 
 def _send(task: str, arguments: tuple, queue: str | None, expires_s: float) -> None:
@@ -47,15 +55,15 @@ def _send(task: str, arguments: tuple, queue: str | None, expires_s: float) -> N
 def _connection():
     """This thread's broker connection, which gives up quickly."""
     if getattr(_local, "connection", None) is None:
-        connection = current_app.connection_for_write()
+        broker = current_app.connection_for_write()
         patience = {
             "socket_connect_timeout": BROKER_PATIENCE_S,
             "socket_timeout": BROKER_PATIENCE_S,
             "max_retries": 0,
             "interval_start": 0,
         }
-        connection.transport_options = {**(connection.transport_options or {}), **patience}
-        _local.connection = connection
+        broker.transport_options = {**(broker.transport_options or {}), **patience}
+        _local.connection = broker
     return _local.connection
 
 

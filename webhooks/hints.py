@@ -89,7 +89,7 @@ def _keep(provider: str, headers: Mapping[str, str], rows: list[dict[str, Any]],
         "disabled": DISABLED,
         "correlation_id": correlation.current(),
     }
-    kept = _RECEIVE.execute(values).fetchall()
+    kept = _RECEIVE.rows(values)
     return Receipt(len(kept), sum(is_waiting for (is_waiting,) in kept))
 
 

@@ -99,7 +99,8 @@ def receive(subject: Hooked, *, raw: bytes, headers: Mapping[str, str]) -> Recei
         "note": "" if is_enabled else DISABLED,
         "correlation_id": correlation.current(),
     }
-    return Receipt(*(_RECEIVE.execute(values).fetchone() or ()))  # it has a row, whatever is found
+    (row,) = _RECEIVE.rows(values)  # it has a row, whatever is found
+    return Receipt(*row)
 
 
 def _hint(raw: bytes) -> bytes | None:

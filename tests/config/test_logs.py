@@ -6,8 +6,10 @@ import subprocess
 import sys
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from config import correlation
+from config import correlation, logs
 from config.logs import HIDDEN, scrub
 
 SECRETS = [
@@ -113,3 +115,28 @@ def test_correlation_ids_nest():
             assert correlation.current() == "inner"
         assert correlation.current() == "outer"
     assert logging.getLogger("plaid.rest").getEffectiveLevel() >= logging.WARNING
+
+
+FRAGMENTS = [
+    "access",
+    "user",
+    "-",
+    "sandbox",
+    "cwt_",
+    "Bearer ",
+    "Basic ",
+    "eyJ",
+    ".",
+    "://",
+    "@",
+    ":",
+    "ck_",
+    "0" * 20,
+]
+FRAGMENTS += ["Failing row contains ", "(", "Secret", "API", "apiKey", "Token", "pass\u017fword", "=", '"', " ", "x1"]
+
+
+@given(st.lists(st.sampled_from(FRAGMENTS), max_size=12).map("".join))
+def test_looking_for_marks_first_spares_no_secret(text):
+    every = logs._SECRET_VALUE.sub(logs.HIDDEN, text)
+    assert logs.scrub(text) == logs._SECRET_PAIR.sub(rf"\1\2{logs.HIDDEN}", every)

@@ -3,6 +3,7 @@
 import json
 import time
 from datetime import UTC, datetime, timedelta
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -201,7 +202,14 @@ def test_duplicate_of_an_ended_event_marks_dirty_and_stays_ended(bank, updates, 
     again = updates()
     assert (again.pk, again.status, again.deliveries) == (first.pk, status, 2)
     assert (again.processed_at, again.received_at) == (WebhookEvent.objects.get().processed_at, first.received_at)
-    assert (bank.dirty_seq, woken) == (5, ["sync.tasks.dispatch"] * 2)
+    assert (bank.dirty_seq, woken) == (4, ["sync.tasks.dispatch"] * 2)
+
+
+def test_news_of_a_bank_that_waits_to_be_read_is_counted_once(bank, updates, woken):
+    """Whoever claims it then reads all of it."""
+    for number in range(3):
+        updates(number=number)
+    assert (bank.dirty_seq, len(woken)) == (4, 3)
 
 
 def test_duplicate_of_an_ended_item_webhook_has_the_bank_read(bank, deliver, woken, same_minute):
@@ -227,15 +235,14 @@ def test_duplicate_is_true_news_where_the_item_is_clean_already(bank, updates, w
     assert (bank.dirty_seq, woken) == (5, ["sync.tasks.dispatch"] * 2)
 
 
-@pytest.mark.parametrize("lease_s, dirty_seq", [(60, 5), (-60, 4)])
-def test_duplicate_is_true_news_where_somebody_reads_the_item_now(
-    bank, updates, woken, same_minute, lease_s, dirty_seq
-):
-    """Their last page may have been read before it."""
-    updates()
-    bank.change(lease_expires_at=timezone.now() + timedelta(seconds=lease_s))
-    updates()
-    assert bank.dirty_seq == dirty_seq
+@pytest.mark.parametrize("lease_s", [60, -60])
+@pytest.mark.parametrize("number", [0, 1])
+def test_it_is_true_news_where_somebody_reads_the_item_now(bank, updates, woken, same_minute, lease_s, number):
+    """Their last page may have been read before it; and who slept through the lease may still wake up and finish."""
+    updates(number=0)
+    bank.change(lease_token=uuid4(), lease_expires_at=timezone.now() + timedelta(seconds=lease_s))
+    updates(number=number)
+    assert bank.dirty_seq == 5
 
 
 def test_duplicate_learns_of_its_item(alice, updates, bank, woken, same_minute):

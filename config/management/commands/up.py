@@ -204,7 +204,7 @@ class Start:
     def start_processes(self) -> None:
         host = f"[{settings.BIND_ADDRESS}]" if ":" in settings.BIND_ADDRESS else settings.BIND_ADDRESS
         web = [*PYTHON, "gunicorn", "config.wsgi:application", "--bind", f"{host}:{settings.PORT}"]
-        web += ["--worker-class", "config.gunicorn.Worker", "--workers", "2", "--threads", "4"]
+        web += ["--worker-class", "config.gunicorn.Worker", "--workers", "2", "--threads", "16"]
         web += ["--graceful-timeout", "5", "--no-control-socket", "--log-level", "warning"]
         web += ["--preload"]  # its workers share what is loaded
         self.supervisor.child("web", web)

@@ -10,6 +10,7 @@ from tests import plugin
 from tests.connections.corner import Corner
 from tests.connections.intuit import intuit  # noqa: F401 - a fixture
 from tests.connections.peer import Peer
+from tests.connections.providers.supabase.conftest import bare, kind, supabase_simulator  # noqa: F401 - simulated stores
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from connections.http import Answer
 from connections.providers.base import Access, Check
 from connections.providers.supabase.contract import Column, Lines, Table, wanted
 from connections.providers.supabase.ddl import CONTRACT, SERVICE_ROLE, names
-from connections.providers.supabase.errors import Permission
+from connections.providers.supabase.errors import NotPrepared, Permission
 from connections.providers.supabase.rest import RestStore
 from connections.providers.supabase.verification import (
     RUN_THE_SQL,
@@ -209,6 +209,13 @@ def _nobody(table: Table) -> dict[str, str]:
 def _note(found: _Found, name: str, privilege: str, error: CausewayError | None) -> None:
     if isinstance(error, Permission):
         found.lacking.setdefault(name, set()).add(privilege)
+    elif error is not None and error.provider_code == "PGRST122":
+        raise NotPrepared(
+            "The Data API does not know the preference max-affected, by which a removal is kept from taking too many rows.",
+            remediation="Update PostgREST.",
+            provider=error.provider,
+            provider_code=error.provider_code,
+        )
     elif error is not None:
         raise error
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from connections.providers.supabase import verification
+from connections.providers.supabase.errors import NotPrepared
 from connections.providers.supabase.provider import PROVIDER
 
 from .conftest import Project
@@ -120,6 +121,12 @@ def test_an_owners_trigger_that_refuses_is_quoted(project: Project):
         "CREATE TRIGGER no BEFORE INSERT ON bills FOR EACH ROW EXECUTE FUNCTION no()"
     )
     assert "not on my watch" in failing(project.access("postgres"))["permission_write"][0]
+
+
+def test_a_data_api_without_the_seat_belt_is_too_old(project: Project):
+    project.supabase.fault("error", path="PATCH /rest/v1/customers", code="PGRST122", status=400)
+    with pytest.raises(NotPrepared, match="max-affected"):
+        checks(project.access())
 
 
 # --- the way there ---

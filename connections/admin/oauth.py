@@ -22,7 +22,7 @@ class OAuthStateAdmin(ReadOnlyAdmin):
     list_filter = (("status", ChoicesDropdownFilter), ("provider", ChoicesDropdownFilter), SinceFilter)
     search_fields = ("user__username", "connection__name", "correlation_id__exact")
     fieldsets = (
-        (None, {"fields": ("connection", "user", "workspace", "provider", "environment", "redirect_uri")}),
+        (None, {"fields": ("connection", "user", "workspace", "provider", "environment", "redirect_uri_whole")}),
         (
             "Outcome",
             {

@@ -39,7 +39,8 @@ def settings_of(connection: Connection) -> str:
     return reverse("admin:connections_connection_settings", args=[connection.pk])
 
 
-def test_the_provider_is_chosen_first_and_what_cannot_be_added_says_why(console):
+def test_the_provider_is_chosen_first_and_what_cannot_be_added_says_why(console, settings):
+    settings.QUICKBOOKS_CLIENT_ID = ""
     text = console.get(reverse(ADD)).content.decode()
     for key in ("woocommerce", "supabase"):
         assert f'href="?provider={key}"' in text
@@ -157,8 +158,8 @@ def test_an_optional_secret_can_be_taken_away(console, alice, workspace):
 def test_buttons_are_there_where_they_do_something(console, alice, workspace):
     shop = rows.shop(workspace, alice.user)
     expected = {
-        "draft": {"Test connection", "Change settings", "Disconnect"},
-        "verified": {"Activate", "Test connection", "Change settings", "Disconnect"},
+        "draft": {"Test connection", "Sign in at the provider", "Change settings", "Disconnect"},
+        "verified": {"Activate", "Test connection", "Sign in at the provider", "Change settings", "Disconnect"},
         "active": {"Test connection", "Change settings", "Pause", "Disconnect"},
         "needs_reauth": {"Test connection", "Change settings", "Reconnect", "Pause", "Disconnect"},
         "paused": {"Test connection", "Change settings", "Resume", "Disconnect"},

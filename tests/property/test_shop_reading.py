@@ -156,7 +156,7 @@ def hold(simulator, monkeypatch, *, examples: int, places: list = PLACES, is_ran
 
 
 def test_after_a_quiet_reading_we_have_what_the_shop_has(simulator, monkeypatch):
-    hold(simulator, monkeypatch, examples=60)
+    hold(simulator, monkeypatch, examples=30)
 
 
 @pytest.mark.long

@@ -225,7 +225,7 @@ def test_any_batches_end_in_the_models_rows_and_every_verdict_is_true(project, k
     access, seen = project.access(kind), Counter[str]()
 
     @hypothesis_settings(
-        max_examples=300 if is_long else 40,
+        max_examples=300 if is_long else 20,
         deadline=None,
         database=None,
         derandomize=not is_long,

@@ -254,7 +254,7 @@ class Installation:
         quoting += f" secret={plant('quoted by name')} {plant('quoted', 'processor-sandbox-{}')}"
         code, self.quoting = plant("error code", "access-sandbox-{}"), quoting
         faults = [
-            self._error("ITEM_NOT_FOUND", quoting),
+            self._error("ITEM_LOCKED", quoting),
             {"kind": "error", "error_code": code, "error_type": code, "error_message": quoting, "status": 400},
             {"kind": "html", "body": f"<html>{item['access_token']} {plant('HTML page', 'access-sandbox-{}')}</html>"},
             {"kind": "error", "status": 200, "body": f'{{"access_token": "{plant("malformed answer")}", {quoting}'},

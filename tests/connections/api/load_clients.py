@@ -33,8 +33,9 @@ WRITES = {
 
 
 def paths() -> list[str]:
-    """Every GET of the URL table below the API's root, and the two of load_urls."""
-    return [rule.path.removeprefix(API) for rule in rules() if rule.method == "GET"] + list(RAW)
+    """Every GET of the URL table below the API's root that asks as somebody, and the two of load_urls."""
+    found = [rule.path.removeprefix(API) for rule in rules() if rule.method == "GET"]
+    return [path for path in found if not path.startswith("oauth/")] + list(RAW)
 
 
 @dataclass

@@ -432,6 +432,7 @@ def test_every_post_honours_keys_or_says_why_not():
     assert undecided == [], "set `idempotency` or `ignores_keys_because`, and not both"
     assert {route.removeprefix(API) for route, view in posts if view.ignores_keys_because} == {
         "auth/token",
+        "oauth/<slug:provider>/callback",
         "plaid/sync",
         "plaid/refresh-metadata",
         "jobs/plaid/process",

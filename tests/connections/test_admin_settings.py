@@ -162,7 +162,7 @@ def test_buttons_are_there_where_they_do_something(console, alice, workspace):
         "draft": usual | {"Sign in at the provider"},
         "verified": usual | {"Activate", "Sign in at the provider"},
         "active": usual | {"Pause", "Sign in at the provider"},
-        "needs_reauth": usual | {"Reconnect", "Pause"},
+        "needs_reauth": usual | {"Reconnect", "Pause", "Sign in at the provider"},
         "paused": usual | {"Resume", "Sign in at the provider"},
         "disconnected": set(),
     }

@@ -92,6 +92,7 @@ class Http:
     verify: PEM text of the certificate authorities to trust instead of the usual ones.
     timeout_s: for a whole call, its connect (at most 5 s) included; `request` may shorten it.
     request_id_header: the answer's header with the provider's name for the call, such as `intuit_tid`.
+    is_confidential: bodies are not written down, at debug neither: those of a token endpoint are nothing but secrets.
     classify: the provider's table of errors; what it returns is raised, and the log line has its code.
     """
 
@@ -104,6 +105,7 @@ class Http:
     request_id_header: str = "x-request-id"
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     max_bytes: int = MAX_ANSWER_BYTES
+    is_confidential: bool = False
     classify: Callable[[Answer], CausewayError | None] | None = None
 
     def request(
@@ -206,6 +208,8 @@ class Http:
             request_id=answer.request_id if answer else "",
             error=error,
         )
+        if self.is_confidential:
+            return
         log_bodies(provider=self.provider, url=url, sent=body, received=answer.body if answer else b"")
 
 

@@ -11,14 +11,16 @@ from collections import defaultdict
 from typing import Any
 
 import httpx
+from django.utils import timezone
 
 from config.celery import app
 from config.processes import wait_until
-from connections.models import Connection, Credential, PlaidItem, RetiredPlaidItem
+from connections.models import Connection, Credential, OAuthGrant, PlaidItem, RetiredPlaidItem
 from diagnostics.models import AlertDelivery, ErrorEvent
 from sync.models import SyncRun
 from tests import plugin
 from tests.conftest import Process
+from tests.connections.intuit import Intuit
 from tests.security.canaries import Canaries
 from webhooks.models import WebhookEvent, WebhookRefusal
 
@@ -137,6 +139,8 @@ class Installation:
         self.webhooks()
         self.tasks()
         self.disconnects()
+        self.drafts()
+        self.books()
         self.end_commands()
 
     def people(self) -> None:
@@ -331,3 +335,82 @@ class Installation:
         assert wait_until(gone.exists, LIMIT_S)
         assert wait_until(lambda: not RetiredPlaidItem.objects.exclude(status="removed").exists(), LIMIT_S)
         assert Credential.objects.count() == 1
+
+    def drafts(self) -> None:
+        """Secrets of other providers, good ones and ones that are refused, also where none belongs."""
+        plant = self.canaries.plant
+        hexadecimal = secrets.token_hex
+        key, secret = (self.canaries.watch(name, f"{name}_{hexadecimal(20)}") for name in ("ck", "cs"))
+        shop = {"provider": "woocommerce", "config": {"store_url": "https://shop.example.com"}}
+        dsn = f"postgresql://postgres:{plant('password of a dsn')}@db.example.com:5432/postgres"
+        for body in (
+            shop | {"credentials": {"consumer_key": key, "consumer_secret": secret}},
+            {
+                "provider": "supabase",
+                "config": {"kind": "rest", "project_url": "https://abcdefghijklmnopqrst.supabase.co"},
+                "credentials": {"secret_key": plant("secret_key", "sb_secret_{}")},
+            },
+            {"provider": "supabase", "config": {"kind": "postgres"}, "credentials": {"dsn": dsn}},
+        ):
+            made = self.taken("POST", "/api/v1/connections", json=body, headers=self.mine).json()
+            change = {"credentials": {name: plant(f"malformed {name}", "not a {}") for name in body["credentials"]}}
+            self.refused("PATCH", f"/api/v1/connections/{made['id']}", json=change, headers=self.mine)
+            self.taken("GET", f"/api/v1/connections/{made['id']}")
+        self.refused("POST", "/api/v1/connections", json=shop | {"config": {"store_url": plant("misplaced", "cs_{}")}})
+        self.refused("POST", "/api/v1/oauth/woocommerce/callback", json={"user_id": plant("forged hand-over")})
+
+    def books(self) -> None:
+        """A sign-in at Intuit with everything that can go wrong on the way, renewals that work and fail, and the end."""
+        plant, watch, intuit = self.canaries.plant, self.canaries.watch, Intuit(self.simulator)
+        app_secret = self.environment["QUICKBOOKS_CLIENT_SECRET"]
+        intuit.control("apps/test-quickbooks-id", {"secret": app_secret})
+        made = self.taken(
+            "POST", "/api/v1/connections", json={"provider": "quickbooks", "environment": "sandbox"}
+        ).json()
+        path, realm = f"/api/v1/connections/{made['id']}/oauth/authorize", intuit.company()
+        for number in range(2):  # the second one is the one that works
+            begun = self.ask("POST", path, kept=False).json()
+            back = intuit.consent(begun["authorize_url"], realm)
+            watch(f"state {number}", back["state"])
+            watch(f"code {number}", back["code"])
+            for accept in ("text/html", "application/json"):
+                wrong = back | {"state": plant(f"forged state {number} {accept}")}
+                self.refused("GET", self.CALLBACK, params=wrong, headers={"Accept": accept})
+            if not number:
+                told = {"error": "invalid_grant", "error_description": f"{back['code']} {app_secret} {self.marker}"}
+                intuit.fault("error", status=400, body=json.dumps(told))
+                self.refused("GET", self.CALLBACK, params=back)
+        self.taken("GET", self.CALLBACK, params=back, headers={"Accept": "text/html"})
+        self.refused("GET", self.CALLBACK, params=back)
+        connection = Connection.objects.get(pk=made["id"])
+        intuit.rotate_always()
+        for number in range(3):
+            self._watch_tokens(intuit, connection, number)
+            if number == 1:
+                told = {"error": f"{intuit.grant(connection)['refresh_token']}", "error_description": app_secret}
+                intuit.fault("error", status=400, body=json.dumps(told))
+            self._renewed(connection)
+        self.taken("GET", f"/api/v1/connections/{connection.pk}")
+        self.taken("DELETE", f"/api/v1/connections/{connection.pk}", json={"confirmed": True})
+        gone = Connection.objects.filter(pk=connection.pk, status="disconnected")
+        app.send_task("connections.tasks.errands")
+        assert wait_until(gone.exists, LIMIT_S)
+
+    CALLBACK = "/api/v1/oauth/quickbooks/callback"
+
+    def _watch_tokens(self, intuit: Intuit, connection: Connection, number: int) -> None:
+        """Those that are new since the last time."""
+        grant = intuit.grant(connection)
+        for position, token in enumerate([grant["refresh_token"], *grant["access"]]):
+            if token not in self.canaries.planted.values():
+                self.canaries.watch(f"token of Intuit {number}.{position}", token)
+
+    def _renewed(self, connection: Connection) -> None:
+        """By a worker, whatever comes of it."""
+        before = OAuthGrant.objects.values_list("refreshes", "failure_count").get(connection=connection)
+        Credential.objects.filter(connection=connection, name="access_token").update(expires_at=timezone.now())
+        OAuthGrant.objects.update(next_attempt_at=None)
+        Connection.objects.filter(pk=connection.pk).update(status="active")
+        app.send_task("connections.tasks.tokens_refresh")
+        now = OAuthGrant.objects.filter(connection=connection).values_list("refreshes", "failure_count")
+        assert wait_until(lambda: now.get() != before, LIMIT_S)

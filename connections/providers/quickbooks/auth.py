@@ -5,7 +5,7 @@ policy", 2025-11-12. RFC 6749 names the errors.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 from django.conf import settings
 from django.utils import timezone
 
-from config.logs import scrub
+from config.logs import HIDDEN, scrub
 from connections.errors import (
     CausewayError,
     KeysRefused,
@@ -32,6 +32,7 @@ SCOPE = "com.intuit.quickbooks.accounting"
 REALM = "realm_id"
 ACCESS_TOKEN, REFRESH_TOKEN, WHOLE = "access_token", "refresh_token", "grant"
 _HARD_EXPIRY = {"x-include-refresh-token-hard-expires-in": "true"}
+_CODE = re.compile(r"[a-z_]{1,40}")
 _TOKEN = re.compile(r"[\x21-\x7e]{1,4096}")
 _LONGEST_S = 100 * 366 * 86_400
 
@@ -56,7 +57,7 @@ class Authorizer:
 
     def complete(self, access: Access, *, answer: Mapping[str, str], redirect_uri: str) -> Grant:
         if error := answer.get("error"):
-            raise _not_given(error, answer.get("error_description", ""))
+            raise _not_given(error)
         code, realm = answer.get("code", ""), self.account(answer)
         if not code or not realm:
             raise RequestError("The way back from Intuit lacks its code or its company.", code="authorization_expired")
@@ -75,7 +76,7 @@ class Authorizer:
         answer = _http(settings.INTUIT_REVOKE_URL).request("POST", json={"token": token}, auth=_keys())
         if answer.is_success or _named(answer)[0] in ("invalid_grant", "invalid_token"):
             return
-        refusal = _refusal(answer, _token_refused)
+        refusal = _refusal(answer, _token_refused, sent=[token])
         if refusal.provider_code == "invalid_request" and self._opens_nothing(access):
             return
         raise refusal
@@ -107,6 +108,7 @@ def _http(url: str) -> Http:
         guard=False,
         timeout_s=settings.OAUTH_TIMEOUT_S,
         request_id_header="intuit_tid",
+        is_confidential=True,
     )
 
 
@@ -122,7 +124,7 @@ def _ask(form: Mapping[str, str], refused: Callable[[dict[str, Any]], CausewayEr
     answer = _http(settings.INTUIT_TOKEN_URL).request("POST", form=form, headers=_HARD_EXPIRY, auth=_keys())
     if answer.is_success:
         return answer, asked_at
-    raise _refusal(answer, refused)
+    raise _refusal(answer, refused, sent=form.values())
 
 
 # --- reading ---
@@ -153,6 +155,13 @@ def _end(since: datetime, seconds: Any) -> datetime | None:
 
 
 # --- errors ---
+def _code(told: Any) -> str:
+    """An error's name as RFC 6749 writes them; anything else could be anything."""
+    if not told:
+        return ""
+    return str(told) if _CODE.fullmatch(str(told)) else "unreadable"
+
+
 def _named(answer: Answer) -> tuple[str, str]:
     """RFC 6749's error and its description; "" where the answer is something else, such as a proxy's page."""
     try:
@@ -161,18 +170,25 @@ def _named(answer: Answer) -> tuple[str, str]:
         return "", ""
     if not isinstance(told, dict):
         return "", ""
-    return scrub(str(told.get("error") or ""))[:64], scrub(str(told.get("error_description") or ""))[:300]
+    return _code(told.get("error")), scrub(str(told.get("error_description") or ""))
 
 
-def _refusal(answer: Answer, refused: Callable[[dict[str, Any]], CausewayError]) -> CausewayError:
-    """What an answer that is no success means. refused: for a code or token that is not taken."""
+def _refusal(
+    answer: Answer, refused: Callable[[dict[str, Any]], CausewayError], *, sent: Iterable[str]
+) -> CausewayError:
+    """What an answer that is no success means. refused: for a code or token that is not taken.
+
+    sent: what was sent, which nothing else knows for a secret; an answer may quote it.
+    """
     error, description = _named(answer)
+    for secret in (*sent, settings.QUICKBOOKS_CLIENT_SECRET):
+        description = description.replace(secret, HIDDEN) if secret else description
     asked_for = f" (intuit_tid {answer.request_id})" if answer.request_id else ""
     facts: dict[str, Any] = {
         "provider": PROVIDER,
         "provider_code": error,
         "request_id": answer.request_id,
-        "operator_detail": f"HTTP {answer.status} {error} {description}".strip() + asked_for,
+        "operator_detail": f"HTTP {answer.status} {error} {description}".strip()[:400] + asked_for,
     }
     if answer.status == 429:
         return RateLimited(retry_after_s=_retry_after_s(answer), **facts | {"provider_code": error or "HTTP_429"})
@@ -200,7 +216,6 @@ def _code_refused(facts: dict[str, Any]) -> CausewayError:
     return NeedsReauth(code="authorization_refused", **facts)
 
 
-def _not_given(error: str, description: str) -> CausewayError:
-    told = scrub(f"{error}: {description}")[:300]
+def _not_given(error: str) -> CausewayError:
     code = "authorization_denied" if error == "access_denied" else "authorization_refused"
-    return NeedsReauth(code=code, provider=PROVIDER, provider_code=scrub(error)[:64], operator_detail=told)
+    return NeedsReauth(code=code, provider=PROVIDER, provider_code=_code(error), operator_detail=_code(error))

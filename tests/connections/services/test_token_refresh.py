@@ -1,9 +1,11 @@
 """Renewing OAuth tokens: once an expiry, by one at a time, and nothing that the provider gave is lost."""
 
+import json
 import time
 from datetime import timedelta
 
 import pytest
+from django.conf import settings
 from django.db import connection as database
 from django.utils import timezone
 
@@ -254,3 +256,14 @@ def test_no_secret_is_in_the_row_or_in_an_error(books, intuit):
         text = "".join(row[0] for row in cursor.fetchall())
     for name in ("access_token", "refresh_token"):
         assert secret(books, name) not in text + str(raised.value) + raised.value.operator_detail
+
+
+def test_what_the_provider_quotes_of_what_we_sent_is_hidden(books, intuit):
+    quoted = f"{secret(books)} and {settings.QUICKBOOKS_CLIENT_SECRET}"
+    intuit.fault("error", status=400, body=json.dumps({"error": quoted, "error_description": f"no {quoted}"}))
+    end_access(books)
+    with pytest.raises(Misconfigured) as raised:
+        fresh_token(books.pk)
+    told = f"{raised.value.operator_detail} {raised.value.provider_code} {OAuthGrant.objects.get().error_detail}"
+    assert "unreadable no [hidden] and [hidden]" in told
+    assert secret(books) not in told

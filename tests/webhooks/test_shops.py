@@ -4,6 +4,7 @@ import base64
 import hashlib
 import hmac
 import json
+from datetime import timedelta
 from uuid import uuid4
 
 import psycopg
@@ -13,6 +14,7 @@ from django.test import Client
 from connections.models import Connection
 from connections.models.connection import Status
 from connections.services.configuring import credential_keep
+from connections.services.record_news import news_waiting, record_news_taken
 from tests.connections.sandbox.shops import recorded
 from webhooks.models import WebhookEvent, WebhookRefusal
 from webhooks.services import process
@@ -71,7 +73,20 @@ def test_recorded_deliveries_of_a_real_shop_are_kept(shop, woken):
     assert WebhookEvent.objects.filter(connection=shop, workspace=shop.workspace).count() > 1
 
 
-def test_only_the_hint_is_kept_of_an_order_and_it_ends_kept_for_the_next_pull(deliver, woken):
+def waiting() -> dict[str, int]:
+    return {news.entity: news.dirty_seq for news in news_waiting()}
+
+
+def processed(status: str = "processed") -> WebhookEvent:
+    """The one event there is, once it was."""
+    event = WebhookEvent.objects.get()
+    assert process.event_process(event.pk)
+    event.refresh_from_db()
+    assert event.status == status, event.note
+    return event
+
+
+def test_only_the_hint_is_kept_of_an_order_and_it_is_news_for_the_next_pull(shop, deliver, woken):
     body = {
         "id": 29,
         "status": "processing",
@@ -84,9 +99,38 @@ def test_only_the_hint_is_kept_of_an_order_and_it_ends_kept_for_the_next_pull(de
     assert b"ann@" not in bytes(event.body)
     assert (event.event_type, event.code, event.status) == ("order", "updated", "received")
     assert woken == ["webhooks.tasks.sweep"]
-    assert process.event_process(event.pk)
-    event.refresh_from_db()
-    assert (event.status, event.note) == ("processed", "orders 29, refunds 31: kept for the next pull.")
+    assert processed().note == "orders 29, refunds 31: kept for the next pull."
+    assert waiting() == {"orders": 1, "refunds": 1}
+    assert {news.connection_id for news in news_waiting()} == {shop.pk}
+
+
+def test_ten_webhooks_are_one_piece_of_news_until_somebody_has_read_it(shop, deliver, woken):
+    for number in range(10):
+        deliver(json.dumps({"id": number}).encode())
+    for event in WebhookEvent.objects.all():
+        process.event_process(event.pk)
+    assert waiting() == {"orders": 10}
+    record_news_taken(shop.pk, {"orders": 9})
+    assert waiting() == {"orders": 10}
+    record_news_taken(shop.pk, {"orders": 10})
+    assert waiting() == {}
+
+
+def test_what_no_flow_carries_is_no_news(deliver, woken):
+    assert deliver(b'{"id": 5}', topic="coupon.updated").status_code == 200
+    assert processed("ignored").note == "Nothing is read because of this kind of webhook."
+    assert waiting() == {}
+
+
+def test_news_that_come_again_wait_since_they_came_again(deliver, woken):
+    deliver(b'{"id": 29}', topic="product.deleted")
+    first = processed()
+    WebhookEvent.objects.update(received_at=first.received_at - timedelta(days=3))
+    record_news_taken(first.connection_id, {"products": 1})
+    deliver(b'{"id": 29}', topic="product.deleted")
+    processed()
+    (news,) = news_waiting()
+    assert news.first_at > first.received_at
 
 
 def test_keeping_one_is_one_statement_after_the_look_at_whose_it_is(deliver, monkeypatch):
@@ -147,19 +191,15 @@ def test_a_ping_is_answered_and_nothing_is_kept(shop):
 def test_an_error_in_the_record_s_place_asks_for_a_poll(deliver):
     body = b'{"code":"woocommerce_rest_shop_order_invalid_id","message":"Invalid ID.","data":{"status":404}}'
     assert deliver(body).status_code == 200
-    event = WebhookEvent.objects.get()
-    process.event_process(event.pk)
-    event.refresh_from_db()
-    assert event.note == "orders (which, it does not say): kept for the next pull."
+    assert processed().note == "orders (which, it does not say): kept for the next pull."
+    assert waiting() == {"orders": 1}
 
 
 @pytest.mark.parametrize("body", [b"not json", b"[1]", b"", b'{"id": {"a": 1}}', b'{"id": 29', b"\xff\xfe"])
-def test_signed_content_that_nobody_can_read_is_kept_and_answered_200(deliver, body):
+def test_signed_content_that_nobody_can_read_is_answered_200_and_news_of_its_kind(deliver, body):
     assert deliver(body).status_code == 200
-    event = WebhookEvent.objects.get()
-    assert process.event_process(event.pk)
-    event.refresh_from_db()
-    assert event.status in ("ignored", "processed")
+    assert processed().note == "orders (which, it does not say): kept for the next pull."
+    assert waiting() == {"orders": 1}
 
 
 def test_an_unknown_connection_and_one_without_a_secret_are_answered_alike(shop, deliver):
@@ -193,6 +233,7 @@ def test_where_webhooks_are_switched_off_it_is_kept_and_ignored(shop, deliver, a
     alice.workspace.save()
     assert deliver(b'{"id": 29}').status_code == 200
     assert WebhookEvent.objects.get().status == "ignored"
+    assert waiting() == {}
 
 
 def test_only_post_is_taken(shop):

@@ -9,13 +9,12 @@ from datetime import timedelta
 from django.utils import timezone
 
 from connections.models import Connection
-from connections.models.connection import CLOSED, Provider, Status
+from connections.models.connection import Provider, Status
 from connections.providers.quickbooks import reference_data
 from connections.providers.quickbooks.auth import REALM
 from connections.providers.quickbooks.entities import FLOW_ENTITY_OF
-from connections.services.record_news import record_news_mark
-from webhooks.inbox import DISABLED
 from webhooks.models import WebhookEvent
+from webhooks.services.news import news_mark, refusal
 from webhooks.services.outcomes import Outcome, ignored, processed, waits
 
 REMATCH_EVERY = timedelta(seconds=20)
@@ -31,18 +30,14 @@ def event_handle(event: WebhookEvent) -> Outcome:
         return _unmatched(event)
     event.workspace_id, event.connection_id = connection.workspace_id, connection.pk
     event.environment = connection.environment
-    if not connection.workspace.webhooks_enabled:
-        return ignored(DISABLED)
-    if connection.status in CLOSED:
-        return ignored("The connection is disconnected.")
+    if refused := refusal(connection):
+        return refused
     if event.event_type in LISTS:
         reference_data.forget_realm(connection.environment, event.item_id)
         return processed("The company's lists are read anew at their next use.")
-    entity = FLOW_ENTITY_OF.get(event.event_type)
-    if entity is None:
+    if not (known := news_mark(event, connection, [FLOW_ENTITY_OF.get(event.event_type, "")])):
         return ignored("Nothing is done about this kind of record.")
-    record_news_mark(connection, entity, told_at=event.received_at)
-    return processed(f"Kept for the next pull of {entity}.")
+    return processed(f"Kept for the next pull of {known[0]}.")
 
 
 def _connection_of(event: WebhookEvent) -> Connection | None:

@@ -1,33 +1,37 @@
-"""WooCommerce's webhooks: each is a hint that a record changed, and kept until somebody reads it.
+"""WooCommerce's webhooks: each is a hint that a record changed, counted as news for whoever pulls.
 
-Nothing is read here: whoever pulls from the shop finds the change by its date, and these events tell sooner that there
-is one. What a shop does not tell (a destroyed order, a deleted refund) the nightly comparison finds.
+Nothing is read here: whoever pulls from the shop finds the change by its date, and news only tell that there is one. What
+a shop does not tell (a destroyed order, a deleted refund) the nightly comparison finds.
 """
 
 from connections.models import Connection
-from connections.models.connection import Status
 from connections.providers.base import InboundEvent
-from connections.providers.woocommerce.webhooks import POLL, TOPIC, parse
-from webhooks.inbox import DISABLED
+from connections.providers.woocommerce.webhooks import POLL, TOPIC, entity_of, parse
 from webhooks.models import WebhookEvent
+from webhooks.services.news import news_mark, refusal
 from webhooks.services.outcomes import Outcome, ignored, processed
 
 KEPT = "kept for the next pull"
 
 
 def event_handle(event: WebhookEvent) -> Outcome:
-    """Say what it is news of; within the caller's transaction. Changes nothing but the event."""
+    """Mark what it is news of; within the caller's transaction, and harmless when it is done again."""
     connection = Connection.objects.select_related("workspace").get(webhook_events=event)
-    if not connection.workspace.webhooks_enabled:
-        return ignored(DISABLED)
-    if connection.status in (Status.DISCONNECTING, Status.DISCONNECTED):
-        return ignored("The connection is disconnected.")
-    if not event.body:
-        return ignored("It cannot be read; the next pull finds out what changed.")
-    found = parse(bytes(event.body), {TOPIC: f"{event.event_type}.{event.code}"})
-    if not found:
+    if refused := refusal(connection):
+        return refused
+    found = _told(event)
+    if not news_mark(event, connection, (hint.entity for hint in found)):
         return ignored("Nothing is read because of this kind of webhook.")
     return processed(f"{', '.join(map(_named, found))}: {KEPT}.")
+
+
+def _told(event: WebhookEvent) -> list[InboundEvent]:
+    """What it hints at; where nobody can read it, that something of its kind changed."""
+    topic = f"{event.event_type}.{event.code}"
+    try:
+        return parse(bytes(event.body), {TOPIC: topic})
+    except ValueError:
+        return [InboundEvent(entity, "", POLL, event.dedupe_key)] if (entity := entity_of(topic)) else []
 
 
 def _named(hint: InboundEvent) -> str:

@@ -40,7 +40,7 @@ def parse(raw: bytes, headers: Mapping[str, str]) -> list[InboundEvent]:
     if is_ping(raw, headers):
         return []
     topic = topic_of(headers)
-    entity, body = _ENTITIES.get(topic.partition(".")[0], ""), _object(raw)
+    entity, body = entity_of(topic), _object(raw)
     if not entity:
         return []
     key, occurred_at = dedupe_key(topic, raw, body), records.instant(body.get("date_modified_gmt"))
@@ -51,6 +51,11 @@ def parse(raw: bytes, headers: Mapping[str, str]) -> list[InboundEvent]:
     found = [InboundEvent(entity, str(number), action, key, occurred_at=occurred_at)]
     refunds = records.refund_ids(body) if entity == "orders" else []
     return found + [InboundEvent("refunds", one, "updated", f"{key}:{one}", occurred_at=occurred_at) for one in refunds]
+
+
+def entity_of(topic: str) -> str:
+    """Of what it is; "" where it is none of ours."""
+    return _ENTITIES.get(topic.partition(".")[0], "")
 
 
 def topic_of(headers: Mapping[str, str]) -> str:

@@ -90,7 +90,7 @@ class Line:
     """One line of a document. total: what it adds to the document before tax; a discount's is negative.
 
     kind: "unallocated" is the part of a refund that its source gives for nothing in particular; "text" has no amounts.
-    subtotal: before discounts. unit_price: of the subtotal; None where the quantity does not divide it.
+    subtotal: before discounts. unit_price: of the subtotal; None without a quantity.
     tax_class: the source's class or code of taxation. origin_id: of a refund, the line of the order that is taken back.
     options: what a variation was chosen by: (name, choice). account_id: of a bill's expense.
     """
@@ -221,8 +221,13 @@ class Document(Record):
         return rounded(_less(self.total, *(line.total for line in self.lines), self.tax_total), self.places)
 
     def tax_gap(self) -> Decimal:
-        """What of the tax no line tells: a cent here and there where a source rounds taxes in the end, not by line."""
-        return rounded(_less(self.tax_total, *(line.tax_total for line in self.lines)), self.places)
+        """What of the tax no line tells: a cent here and there where a source rounds taxes in the end, not by line.
+
+        Where no line tells its tax, what the document's rates do not come to.
+        """
+        told = [line.tax_total for line in self.lines if line.taxes or line.tax_total]
+        rates = (amount for tax in self.tax_lines for amount in (tax.total, tax.shipping_total))
+        return rounded(_less(self.tax_total, *(told or rates)), self.places)
 
     def of_kind(self, *kinds: LineKind) -> tuple[Line, ...]:
         return tuple(line for line in self.lines if line.kind in kinds)

@@ -187,7 +187,7 @@ _TABLES = (
             "order_source_id",
             _columns("""
                 position integer
-                kind            # product, shipping, fee, discount or tax.
+                kind            # product, shipping, fee, discount, tax or text.
                 product_source_id
                 sku
                 description

@@ -1,0 +1,1 @@
+"""Canonical records as their targets want them: one module a target, pure functions record → TargetRecord."""

@@ -177,11 +177,15 @@ NAVIGATION: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
     (
         "Sync",
         (
+            ("Flows", "conversion_path", "sync.flow"),
             ("Runs", "sync", "sync.syncrun"),
             ("Failed records", "report", "sync.syncfailure"),
             ("Transactions", "receipt_long", "sync.transaction"),
             ("Subscriptions", "event_repeat", "sync.subscription"),
             ("Subscription reads", "manage_search", "sync.subscriptionfeed"),
+            ("Record links", "link", "sync.recordlink"),
+            ("Writes", "upload", "sync.writeintent"),
+            ("Watermarks", "water", "sync.watermark"),
         ),
     ),
     (

@@ -350,6 +350,7 @@ SPECTACULAR_SETTINGS = {
     "ENUM_NAME_OVERRIDES": {
         "ConnectionStatus": "connections.models.connection.Status",
         "AccountStatus": "connections.models.account.Account.Status",
+        "FlowStatus": "sync.api.flow_serializers.SHOWN_CHOICES",
         "RunStatus": "sync.models.run.RunStatus",
         "SubscriptionStatus": "sync.models.subscription.Subscription.Status",
         "WebhookStatus": "webhooks.models.WebhookEvent.Status",

@@ -51,6 +51,22 @@ RUN = {
     "failed": State("Failed", _RED, "cancel", needs_person=True),
     "cancelled": State("Cancelled", _GREY, "block"),
 }
+FLOW = {
+    "draft": State("Draft", _GREY, "edit"),
+    "active": State("Active", _GREEN, "check_circle"),
+    "paused": State("Paused", _GREY, "pause_circle"),
+    "removed": State("Removed", _GREY, "delete"),
+}
+RECORD_LINK = {
+    "linked": State("Linked", _GREEN, "check_circle"),
+    "skipped": State("Not taken", _GREY, "do_not_disturb_on"),
+    "removed": State("Gone at the source", _GREY, "delete"),
+}
+INTENT = {
+    "waiting": State("To be sent", _BLUE, "radio_button_unchecked"),
+    "sent": State("Sent, answer not kept yet", _AMBER, "sync"),
+    "confirmed": State("Confirmed", _GREEN, "check_circle"),
+}
 VERIFICATION = {
     "running": State("Asking", _BLUE, "sync"),
     "passed": State("Passed", _GREEN, "check_circle"),

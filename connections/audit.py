@@ -47,6 +47,12 @@ class Action(StrEnum):
     ACCESS_TOKEN_ROTATED = "access_token_rotated"  # noqa: S105 - a name, not a token
     ITEM_SETTLED = "item_settled"
     SYNC_REQUESTED = "sync_requested"
+    SYNC_CANCELLED = "sync_cancelled"
+    FLOW_CREATED = "flow_created"
+    FLOW_CHANGED = "flow_changed"
+    FLOW_ACTIVATED = "flow_activated"
+    FLOW_PAUSED = "flow_paused"
+    FLOW_REMOVED = "flow_removed"
     FAILURE_RESOLVED = "failure_resolved"
     WEBHOOK_REPLAYED = "webhook_replayed"
     WEBHOOKS_REPLAYED = "webhooks_replayed"

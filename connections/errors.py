@@ -4,7 +4,7 @@ Every error carries a `code` of the `CATALOGUE`, which holds its HTTP status, wh
 `operator_detail` is for logs and operators: what happened, without secrets.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -614,6 +614,57 @@ CATALOGUE: dict[str, Entry] = {
     "run_lost": Entry(
         409, "Work handed over", "The worker lost its claim; another one goes on.", "Nothing to do.", _US, True
     ),
+    # --- flows ---
+    "flow_not_ready": Entry(
+        409,
+        "Flow not ready",
+        "Something is missing before this flow can move records. Nothing was changed.",
+        "See gaps: each says what to do. Then activate the flow again.",
+        _USER,
+    ),
+    "flow_exists": Entry(
+        409,
+        "Flow exists already",
+        "There is a flow between these two connections already, and two would undo what each other does.",
+        "Change the flow that is there, or remove it first.",
+        _USER,
+    ),
+    "no_active_flow": Entry(
+        409,
+        "No active flow",
+        "No active flow keeps up records of this kind, so there is nothing to sync.",
+        "Make a flow for it, or activate the one that is there.",
+        _USER,
+    ),
+    "sandbox_mode": Entry(
+        409,
+        "Sandbox mode",
+        "This workspace is in sandbox mode, in which nothing is written to a production connection.",
+        "Leave sandbox mode, or use a target of the sandbox.",
+        _USER,
+    ),
+    "ledger_unbalanced": Entry(
+        500,
+        "Run does not add up",
+        "The outcomes of this run do not add up to what it fetched, so it counts as failed. Nothing was lost.",
+        "Run a full sync: what arrived already costs nothing. Tell an operator the correlation id.",
+        _US,
+    ),
+    "parent_missing": Entry(
+        409,
+        "Waits for another record",
+        "This record belongs to one that is not at the target yet, and waits for it.",
+        "Nothing to do: it follows by itself once the other one has arrived.",
+        _US,
+        True,
+    ),
+    "not_available": Entry(
+        501,
+        "Not available",
+        "This version of Causeway cannot do that yet. Nothing was changed.",
+        "See the detail for what can be done instead.",
+        _OPERATOR,
+    ),
     # --- ours ---
     "record_rejected": Entry(
         422,
@@ -710,6 +761,16 @@ class NotFound(CausewayError):
 
 class Conflict(CausewayError):
     default_code = "conflict"
+
+
+class ConfirmationNeeded(Conflict):
+    """It affects more than may happen unasked. The same code as for what cannot be undone, as a conflict."""
+
+    default_code = "confirmation_required"
+
+    def __init__(self, detail: str = "", **said: Any) -> None:
+        super().__init__(detail, **said)
+        self.entry = replace(self.entry, status=409)
 
 
 class PermissionRefused(CausewayError):

@@ -82,23 +82,11 @@ class ProtectTable(Operation):
         schema_editor.execute(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
         schema_editor.execute(f"CREATE POLICY app_all ON {table} TO {app} USING (true) WITH CHECK (true)")
         schema_editor.execute(f"CREATE POLICY tenant_own ON {table} TO {tenant} USING ({mine}) WITH CHECK ({mine})")
-        # Policies of their own for writing: reading pays nothing for them, and a table may be its own parent (a policy
-        # that reads its own table would never come to an end).
-        if seen := " AND ".join(self._is_seen(quote, key, parent) for key, parent in self.parents.items()):
-            restrict = f"ON {table} AS RESTRICTIVE"
-            schema_editor.execute(f"CREATE POLICY tenant_inserts {restrict} FOR INSERT TO {tenant} WITH CHECK ({seen})")
-            schema_editor.execute(
-                f"CREATE POLICY tenant_updates {restrict} FOR UPDATE TO {tenant} USING (true) WITH CHECK ({seen})"
-            )
+        restrict(schema_editor, self.table, self.parents)
         if self.is_append_only:
             schema_editor.execute(f"REVOKE UPDATE, DELETE, TRUNCATE ON {table} FROM {app}")
         if self.grants:
             schema_editor.execute(f"GRANT {self.grants} ON {table} TO {tenant}")
-
-    def _is_seen(self, quote: Callable[[str], str], key: str, parent: str) -> str:
-        """SQL: the foreign key is empty, or points at a row that whoever asks may see."""
-        column = f"{quote(self.table)}.{quote(key)}"
-        return f"({column} IS NULL OR EXISTS (SELECT FROM {quote(parent)} p WHERE p.id = {column}))"
 
     def database_backwards(self, app_label, schema_editor, from_state, to_state) -> None:
         table = schema_editor.quote_name(self.table)
@@ -120,3 +108,72 @@ class ProtectTable(Operation):
         if self.is_append_only:
             options["is_append_only"] = True
         return (self.__class__.__qualname__, [self.table], options)
+
+
+class ProtectParents(Operation):
+    """Say anew which rows a protected table's foreign keys may point at, and what the tenant role may do to its own.
+
+    parents: all of them, as ProtectTable has them; was: those of before. grants: rights that are added.
+    """
+
+    reversible = True
+
+    def __init__(
+        self, table: str, *, parents: Mapping[str, str], was: Mapping[str, str] | None = None, grants: str = ""
+    ) -> None:
+        self.table, self.parents, self.was, self.grants = table, dict(parents), dict(was or {}), grants
+
+    def state_forwards(self, app_label, state) -> None:
+        """The models stay as they are."""
+
+    def database_forwards(self, app_label, schema_editor, from_state, to_state) -> None:
+        self._replace(schema_editor, self.parents)
+        if self.grants:
+            schema_editor.execute(f"GRANT {self._of_tenant(schema_editor, 'TO')}")
+
+    def database_backwards(self, app_label, schema_editor, from_state, to_state) -> None:
+        if self.grants:
+            schema_editor.execute(f"REVOKE {self._of_tenant(schema_editor, 'FROM')}")
+        self._replace(schema_editor, self.was)
+
+    def _of_tenant(self, schema_editor, word: str) -> str:
+        quote = schema_editor.quote_name
+        return f"{self.grants} ON {quote(self.table)} {word} {quote(settings.DATABASE_ROLES['tenant'])}"
+
+    def _replace(self, schema_editor, parents: Mapping[str, str]) -> None:
+        for policy in ("tenant_updates", "tenant_inserts"):
+            schema_editor.execute(f"DROP POLICY IF EXISTS {policy} ON {schema_editor.quote_name(self.table)}")
+        restrict(schema_editor, self.table, parents)
+
+    def describe(self) -> str:
+        return f"Say what {self.table} may point at"
+
+    @property
+    def migration_name_fragment(self) -> str:
+        return f"parents_of_{self.table}"
+
+    def deconstruct(self):
+        return (
+            self.__class__.__qualname__,
+            [self.table],
+            {"parents": self.parents, "was": self.was, "grants": self.grants},
+        )
+
+
+def restrict(schema_editor, table: str, parents: Mapping[str, str]) -> None:
+    """Policies of their own for writing: reading pays nothing for them, and a table may be its own parent (a policy
+    that reads its own table would never come to an end)."""
+    quote = schema_editor.quote_name
+    tenant = quote(settings.DATABASE_ROLES["tenant"])
+    if seen := " AND ".join(_is_seen(quote, table, key, parent) for key, parent in parents.items()):
+        on = f"ON {quote(table)} AS RESTRICTIVE"
+        schema_editor.execute(f"CREATE POLICY tenant_inserts {on} FOR INSERT TO {tenant} WITH CHECK ({seen})")
+        schema_editor.execute(
+            f"CREATE POLICY tenant_updates {on} FOR UPDATE TO {tenant} USING (true) WITH CHECK ({seen})"
+        )
+
+
+def _is_seen(quote: Callable[[str], str], table: str, key: str, parent: str) -> str:
+    """SQL: the foreign key is empty, or points at a row that whoever asks may see."""
+    column = f"{quote(table)}.{quote(key)}"
+    return f"({column} IS NULL OR EXISTS (SELECT FROM {quote(parent)} p WHERE p.id = {column}))"

@@ -23,9 +23,12 @@ from connections.admin.connection import ConnectionAdmin as BaseConnectionAdmin
 from connections.models import Connection, User
 from connections.models.connection import CLOSED, Provider
 from connections.states import connection_state, next_step
+from sync.admin_flows import FlowAdmin, RecordLinkAdmin, WatermarkAdmin, WriteIntentAdmin
 from sync.models import RunStatus, Subscription, SubscriptionFeed, SyncFailure, SyncRun, Transaction, Trigger
 from sync.services.failures import failure_resolve
 from sync.services.runs import run_request
+
+__all__ = ["FlowAdmin", "RecordLinkAdmin", "WatermarkAdmin", "WriteIntentAdmin"]  # registered there
 
 
 def _refresh(connection: Connection, actor: User, answer: str) -> str:
@@ -88,11 +91,12 @@ _OUTCOMES = ("created", "updated", "unchanged", "removed", "skipped", "parked", 
 class SyncRunAdmin(ReadOnlyAdmin):
     """A run report is evidence, so nothing is edited here."""
 
-    id_lookups = ("pk", "connection_id")
+    id_lookups = ("pk", "connection_id", "flow_id", "parent_id")
     chip_field, chip_words = "status", RUN
     list_display = (
         "created_at_ago",
-        "connection_name",
+        "shown_of",
+        "entity",
         "shown_state",
         "trigger",
         "fetched",
@@ -100,12 +104,13 @@ class SyncRunAdmin(ReadOnlyAdmin):
         "failed",
         "duration",
     )
-    list_select_related = ("connection", "requested_by")
+    list_select_related = ("connection", "flow", "requested_by")
     list_filter = (
         ("status", ChoicesDropdownFilter),
         ("trigger", ChoicesDropdownFilter),
         SinceFilter,
         ("connection", AutocompleteSelectFilter),
+        ("flow", AutocompleteSelectFilter),
     )
     search_fields = ("correlation_id__exact", "connection__name", "connection__plaid_item__item_id__exact")
     fieldsets = (
@@ -114,6 +119,7 @@ class SyncRunAdmin(ReadOnlyAdmin):
             {
                 "fields": (
                     "connection",
+                    "flow",
                     "workspace",
                     "entity",
                     "mode",
@@ -126,12 +132,19 @@ class SyncRunAdmin(ReadOnlyAdmin):
             },
         ),
         ("Times", {"fields": ("created_at_exact", "started_at_exact", "finished_at_exact", "duration")}),
+        ("Waiting", {"fields": ("next_attempt_at_exact", "waiting_code", "attempts", "cancel_requested_at_exact")}),
+        ("Asked for", {"fields": ("parameters_json",)}),
         ("Position", {"fields": ("page_count", "restarts", "dirty_seq", "first_cursor_whole", "next_cursor_whole")}),
         ("Evidence", {"fields": ("errors_json",)}),
     )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet:
-        return super().get_queryset(request).select_related("connection", "requested_by", "workspace", "parent")
+        related = ("connection", "flow", "requested_by", "workspace", "parent")
+        return super().get_queryset(request).select_related(*related)
+
+    @admin.display(description="Of")
+    def shown_of(self, run: SyncRun) -> Any:
+        return console.name(run.flow or run.connection or "Several flows")
 
     def header(self, run: SyncRun) -> Header:
         errors = run.errors if isinstance(run.errors, list) else []
@@ -143,7 +156,7 @@ class SyncRunAdmin(ReadOnlyAdmin):
             Card("Started by", f"{run.get_trigger_display()}{f' ({run.requested_by})' if run.requested_by else ''}"),
         )
         return Header(
-            console.name(f"{run.connection} · {run.entity}"),
+            console.name(f"{run.flow or run.connection or 'Several flows'} · {run.entity}"),
             state(RUN, run.status),
             first,
             cards,
@@ -241,7 +254,12 @@ class SyncFailureAdmin(ReadOnlyAdmin):
         "created_at_ago",
     )
     list_select_related = ("connection",)
-    list_filter = (OpenFilter, SinceFilter, ("connection", AutocompleteSelectFilter))
+    list_filter = (
+        OpenFilter,
+        SinceFilter,
+        ("connection", AutocompleteSelectFilter),
+        ("flow", AutocompleteSelectFilter),
+    )
     search_fields = ("external_id__exact", "code__exact", "reason", "connection__name", "run__correlation_id__exact")
     fieldsets = (
         (
@@ -253,7 +271,10 @@ class SyncFailureAdmin(ReadOnlyAdmin):
                     "code_whole",
                     "reason",
                     "connection",
+                    "flow",
                     "run",
+                    "waits_for_entity",
+                    "waits_for_id_code",
                     "workspace",
                     "id_whole",
                 )
@@ -276,7 +297,7 @@ class SyncFailureAdmin(ReadOnlyAdmin):
     )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet:
-        return super().get_queryset(request).select_related("connection", "run", "workspace")
+        return super().get_queryset(request).select_related("connection", "flow", "run", "workspace")
 
     def header(self, failure: SyncFailure) -> Header:
         sentence = failure.resolution or failure.reason

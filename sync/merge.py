@@ -129,7 +129,7 @@ rejected AS (
     SELECT causeway_uuid7(), %(workspace)s, %(connection)s, %(run)s, 'transactions', external_id, 'record_rejected', reason,
            left(record::text, 20000), 1, '', now(), now()
     FROM judged WHERE reason IS NOT NULL
-    ON CONFLICT (connection_id, entity, external_id) WHERE resolved_at IS NULL DO UPDATE SET
+    ON CONFLICT (connection_id, entity, external_id) WHERE resolved_at IS NULL AND flow_id IS NULL DO UPDATE SET
         attempts = f.attempts + 1, run_id = excluded.run_id, reason = excluded.reason, payload = excluded.payload, updated_at = now()
     RETURNING 1
 ),

@@ -8,13 +8,20 @@ from django.db.models import Q, QuerySet
 from connections.models import Connection, Membership
 from connections.models.connection import CLOSED
 from connections.selectors import connections_visible_to
-from sync.models import Subscription, SyncFailure, SyncRun, Transaction
+from sync.models import Flow, FlowStatus, Subscription, SyncFailure, SyncRun, Transaction
 
 
 def runs_visible_to(membership: Membership) -> QuerySet[SyncRun]:
-    """Runs of the connections this member may see, newest first: one query, any length."""
+    """Runs of the connections this member may see, and those over flows, newest first: one query, any length."""
     visible = connections_visible_to(membership).order_by().values("pk")
-    return SyncRun.objects.filter(workspace_id=membership.workspace_id, connection__in=visible).order_by("-pk")
+    runs = SyncRun.objects.filter(workspace_id=membership.workspace_id).order_by("-pk")
+    return runs.filter(Q(connection__in=visible) | Q(connection=None))
+
+
+def flows_visible_to(membership: Membership) -> QuerySet[Flow]:
+    """The workspace's flows, newest first, with their connections: one query. Everybody may look; no bank is among them."""
+    flows = Flow.objects.filter(workspace_id=membership.workspace_id).exclude(status=FlowStatus.REMOVED)
+    return flows.select_related("source", "target", "workspace").order_by("-pk")
 
 
 def failures_open() -> QuerySet[SyncFailure]:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from connections.api.examples import answered, listed
+from connections.api.examples import answered, asked, listed
 
 _TIME = "2026-05-12T14:03:09Z"
 _CONNECTION_ID = "019a2f6e-7c1d-7b52-9a4e-3f1c5d7e9b20"
@@ -84,3 +84,33 @@ SUBSCRIPTIONS = [
         }
     )
 ]
+
+_FLOW: dict[str, Any] = {
+    "id": "019a2f71-4d5e-7f60-8172-8d9e0f1a2b3c",
+    "name": "Corner shop → Warehouse",
+    "source_connection_id": _CONNECTION_ID,
+    "source_provider": "woocommerce",
+    "target_connection_id": "019a2f6e-9e3f-7d74-8c60-5f3e7d9f1b42",
+    "target_provider": "supabase",
+    "status": "active",
+    "status_reason": "",
+    "entities": ["customers", "products", "orders", "refunds"],
+    "statuses": ["processing", "completed", "refunded"],
+    "start_date": "2026-01-01",
+    "conflict_policy": "source_wins",
+    "options": {"keep_raw": False},
+    "version": 1,
+    "created_at": _TIME,
+    "updated_at": _TIME,
+}
+_GAP = {
+    "code": "table_missing",
+    "field": "entities",
+    "detail": "The store Warehouse keeps no refunds.",
+    "remediation": "Add refunds to the connection's entities, run its SQL file, then verify and activate it.",
+}
+_FLOW_GIVEN = {name: _FLOW[name] for name in ("source_connection_id", "target_connection_id", "entities", "statuses")}
+FLOWS = [listed(_FLOW)]
+FLOW = [answered(_FLOW | {"gaps": []})]
+FLOW_DRAFT = [asked(_FLOW_GIVEN), answered(_FLOW | {"status": "draft", "gaps": [_GAP]}, status="201")]
+FLOW_CHANGE = [asked({"statuses": ["completed"]}), answered(_FLOW | {"statuses": ["completed"], "gaps": []})]

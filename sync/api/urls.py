@@ -1,6 +1,6 @@
 from django.urls import path
 
-from sync.api import jobs, views
+from sync.api import flows, jobs, views
 
 urlpatterns = [
     path("connections/<uuid:connection_id>/refresh", views.RefreshView.as_view(), name="connection-refresh"),
@@ -17,6 +17,10 @@ urlpatterns = [
         views.SubscriptionsView.as_view(),
         name="connection-subscriptions",
     ),
+    path("flows", flows.FlowsView.as_view(), name="flows"),
+    path("flows/<uuid:flow_id>", flows.FlowView.as_view(), name="flow"),
+    path("flows/<uuid:flow_id>/activate", flows.FlowActivateView.as_view(), name="flow-activate"),
+    path("flows/<uuid:flow_id>/pause", flows.FlowPauseView.as_view(), name="flow-pause"),
     path("sync/status", views.RunsView.as_view(), name="sync-status"),
     path("sync/status/<uuid:sync_id>", views.RunView.as_view(), name="sync-status-one"),
 ]

@@ -1,10 +1,17 @@
 from sync.models.failure import SyncFailure
+from sync.models.flow import ConflictPolicy, Flow, FlowStatus, Watermark
+from sync.models.link import LinkState, RecordLink, WriteIntent
 from sync.models.run import RunStatus, SyncRun, Trigger
 from sync.models.staged_page import StagedPage
 from sync.models.subscription import Subscription, SubscriptionFeed
 from sync.models.transaction import Transaction
 
 __all__ = [
+    "ConflictPolicy",
+    "Flow",
+    "FlowStatus",
+    "LinkState",
+    "RecordLink",
     "RunStatus",
     "StagedPage",
     "Subscription",
@@ -13,4 +20,6 @@ __all__ = [
     "SyncRun",
     "Transaction",
     "Trigger",
+    "Watermark",
+    "WriteIntent",
 ]

@@ -28,6 +28,8 @@ GROWING = (
     "SubscriptionFeed",
     "SyncRun",
     "SyncFailure",
+    "RecordLink",
+    "WriteIntent",
     "WebhookEvent",
     "ErrorEvent",
     "PlaidLink",

@@ -26,7 +26,7 @@ from connections.models import (
 )
 from connections.services.plaid_items import item_retire
 from diagnostics.models import ErrorEvent
-from sync.models import RunStatus, SyncRun, Trigger
+from sync.models import Flow, RunStatus, SyncRun, Trigger
 
 pytestmark = pytest.mark.django_db
 
@@ -53,7 +53,11 @@ GRANTS = {
     "connections_providerpause": {f"SELECT of {column}" for column in ("id", "provider", "environment", "code")},
     "connections_idempotencykey": {"SELECT", "INSERT", "UPDATE"},
     "sync_transaction": {"SELECT"},
-    "sync_syncrun": {"SELECT", "INSERT"},
+    "sync_flow": {"SELECT", "INSERT", "UPDATE"},
+    "sync_watermark": {"SELECT", "UPDATE"},
+    "sync_recordlink": {"SELECT"},
+    "sync_writeintent": {"SELECT"},
+    "sync_syncrun": {"SELECT", "INSERT", "UPDATE"},
     "sync_syncfailure": {"SELECT"},
     "sync_subscription": {"SELECT"},
     "sync_subscriptionfeed": {"SELECT", "UPDATE of due_at"},
@@ -74,6 +78,9 @@ POINTERS = [
     ("connections_domainevent", "connection_id"),
     ("sync_syncrun", "connection_id"),
     ("sync_syncrun", "parent_id"),
+    ("sync_syncrun", "flow_id"),
+    ("sync_flow", "source_id"),
+    ("sync_flow", "target_id"),
     ("diagnostics_errorevent", "connection_id"),
 ]
 
@@ -93,6 +100,8 @@ def everything_of(person) -> dict[str, Any]:
     asked = {**mine, "user": person.user, "connection": bank_, "environment": "production"}
     link = PlaidLink.objects.create(**asked, digest=f"link-{person.user}", ciphertext=b"", expires_at=timezone.now())
     run = {**mine, "connection": bank_, "trigger": Trigger.USER}
+    store = Connection.objects.create(**mine, owner=person.user, provider="supabase", name="store")
+    flow = Flow.objects.create(**mine, name="flow", source=bank_, target=store)
     past = SyncRun.objects.create(**run, parameters_hash="past", status=RunStatus.SUCCEEDED)
     made = [
         Credential.objects.create(**mine, connection=bank_, name="access_token", ciphertext=b""),
@@ -103,7 +112,8 @@ def everything_of(person) -> dict[str, Any]:
         link,
         PlaidExchange.objects.create(**asked, link=link, digest=f"exchange-{person.user}"),
         DomainEvent.objects.create(**mine, connection=bank_, line=bank_.pk, sequence=1, type="SyncFailed"),
-        SyncRun.objects.create(**run, parent=past, parameters_hash="waiting"),
+        SyncRun.objects.create(**run, parent=past, flow=flow, parameters_hash="waiting"),
+        flow,
         ErrorEvent.objects.create(**mine, connection=bank_, status=500),
     ]
     return {row._meta.db_table: row for row in made}
@@ -201,8 +211,8 @@ def test_tenant_cannot_point_at_another_workspaces_row(alice, charlie, table, co
         insert(table, values(hers, id=uuid7(), **{column: smuggled}))
     if "UPDATE" in GRANTS[table]:
         with pytest.raises(ProgrammingError, match="row-level security"), transaction.atomic():
-            rows(f"UPDATE {table} SET {column} = '{smuggled}' RETURNING 1")
-        assert rows(f"UPDATE {table} SET {column} = {column} RETURNING 1") == 1
+            rows(f"UPDATE {table} SET {column} = '{smuggled}' WHERE id = '{hers.pk}' RETURNING 1")
+        assert rows(f"UPDATE {table} SET {column} = {column} WHERE id = '{hers.pk}' RETURNING 1") == 1
     tenancy.leave()
 
 

@@ -33,7 +33,19 @@ from connections.services.audit import security_event_record
 from connections.services.audit_seals import events_seal
 from connections.services.record_news import record_news_mark
 from diagnostics.models import Alert, AlertDelivery, ErrorEvent
-from sync.models import RunStatus, Subscription, SubscriptionFeed, SyncFailure, SyncRun, Transaction, Trigger
+from sync.models import (
+    Flow,
+    RecordLink,
+    RunStatus,
+    Subscription,
+    SubscriptionFeed,
+    SyncFailure,
+    SyncRun,
+    Transaction,
+    Trigger,
+    Watermark,
+    WriteIntent,
+)
 from webhooks.models import WebhookEvent, WebhookRefusal
 
 SECRET = "access-sandbox-3f9a1c77-planted-canary-0042"
@@ -346,9 +358,57 @@ def everything(workspace: Workspace, owner: User, *, connections: int = 5, each:
         rotation.status = "unknown"
         rotation.seal(SECRET)
         rotation.save()
+    for number in range(max(connections // 2, 1)):
+        flow(workspace, owner, number=number)
     webhook(None, status="received")
     refusal()
     ProviderPause.objects.get_or_create(provider="plaid", environment="sandbox", code="provider_misconfigured")
+    return made
+
+
+def flow(workspace: Workspace, owner: User, *, number: int = 0) -> Flow:
+    """From a shop to a store, with a run over flows and one of its own, a link, a parked record and a write each."""
+    source = shop(workspace, owner, status=Status.ACTIVE)
+    store = {"provider": "supabase", "config": {"kind": "rest", "schema": "public"}, "status": Status.ACTIVE}
+    target = Connection.objects.create(workspace=workspace, owner=owner, name=NAMES[number % len(NAMES)], **store)
+    made = Flow.objects.create(
+        workspace=workspace,
+        name=f"{source} → {target}",
+        source=source,
+        target=target,
+        entities=["customers", "orders"],
+        statuses=["completed"],
+        status=("active", "draft", "paused", "removed")[number % 4],
+    )
+    of_flow = {"workspace": workspace, "flow": made}
+    over = SyncRun.objects.create(
+        workspace=workspace, entity="orders", trigger="user", parameters_hash=uuid4().hex, status="succeeded"
+    )
+    one = run(source, flow=made, entity="orders", parent=over, parameters={"ids": ["<b>7</b>"]})
+    Watermark.objects.create(**of_flow, entity="orders", position={"at": "<b>orders</b>"}, synced_at=timezone.now())
+    RecordLink.objects.create(
+        workspace=workspace,
+        source=source,
+        target=target,
+        entity="orders",
+        external_id="7",
+        target_external_id=f"{source.pk}/woocommerce/7",
+    )
+    SyncFailure.objects.create(
+        **of_flow,
+        connection=source,
+        run=one,
+        entity="orders",
+        external_id="8",
+        code="parent_missing",
+        reason="It belongs to <b>customers</b> 3.",
+        payload="{}",
+        waits_for_entity="customers",
+        waits_for_id="3",
+    )
+    WriteIntent.objects.create(
+        **of_flow, run=one, entity="orders", number=1, member_count=1, members="<b>", idempotency_key=uuid4().hex
+    )
     return made
 
 

@@ -7,6 +7,7 @@ import pytest
 from django.utils import timezone
 
 from connections.models import Account, Connection, PlaidItem, PlaidItemAccount
+from sync.models import Flow
 from tests.factories import Person
 from webhooks.models import WebhookEvent
 
@@ -35,6 +36,21 @@ def make_bank(person: Person, name: str = "First Bank", **fields: Any) -> Connec
 def make_shop(person: Person, name: str = "Shop", **fields: Any) -> Connection:
     values = {"workspace": person.workspace, "owner": person.user, "provider": "woocommerce", "name": name}
     return Connection.objects.create(**values | {"status": "active"} | fields)
+
+
+def make_store(person: Person, name: str = "Warehouse", **fields: Any) -> Connection:
+    values = {"workspace": person.workspace, "owner": person.user, "provider": "supabase", "name": name}
+    return Connection.objects.create(**values | {"status": "active", "config": {"kind": "rest"}} | fields)
+
+
+def make_flow(source: Connection, target: Connection | None = None, **fields: Any) -> Flow:
+    """From the connection to a store, which is made where none is given."""
+    store = {"provider": "supabase", "name": "Warehouse", "status": "active", "config": {"kind": "rest"}}
+    whose = {"workspace": source.workspace, "owner": source.owner}
+    target = target or Connection.objects.create(**whose, **store, environment=source.environment)
+    values = {"name": "Flow", "status": "draft", "options": {"keep_raw": False}}
+    values["entities"] = ["customers", "products", "orders", "refunds"]
+    return Flow.objects.create(workspace=source.workspace, source=source, target=target, **{**values, **fields})
 
 
 def make_account(connection: Connection, name: str = "Checking", **fields: Any) -> Account:

@@ -17,7 +17,7 @@ from connections.api.matrix import API, Rule, routes, rules, view_of
 from connections.audit import Action, Audited, NotAudited
 from connections.models import AccessToken, Connection, SecurityEvent, Verification, Workspace
 from connections.services.workspaces import operations_group
-from tests.connections.api.scene import make_account, make_bank, make_event, make_shop
+from tests.connections.api.scene import make_account, make_bank, make_event, make_flow, make_shop, make_store
 from tests.connections.intuit import Intuit, make_books, make_state
 from tests.factories import Person
 
@@ -173,6 +173,21 @@ def come_back(caller: Caller) -> None:
     caller.send("POST", "oauth/quickbooks/callback", intuit.consent(make_state(made), intuit.company()))
 
 
+def flow_of(caller: Caller, **fields: Any) -> str:
+    return f"flows/{make_flow(make_shop(caller.alice), **fields).pk}"
+
+
+def make_and_activate_a_flow(caller: Caller) -> None:
+    body = {"source_connection_id": make_shop(caller.alice).pk, "target_connection_id": make_store(caller.alice).pk}
+    caller.send("POST", "flows", body | {"status": "active"}, status=201)
+
+
+def change_a_flow(caller: Caller) -> None:
+    path = flow_of(caller)
+    caller.send("PATCH", path, {"name": "New", "status": "active"})
+    caller.send("PATCH", path, {"status": "paused"})
+
+
 # How each of them is called. An audited endpoint that is not here fails the test below.
 DRIVERS: dict[str, Callable[[Caller], Any]] = {
     "POST auth/token": sign_in,
@@ -201,6 +216,11 @@ DRIVERS: dict[str, Callable[[Caller], Any]] = {
         "POST", f"webhook-events/{make_event(make_bank(caller.alice)).pk}/replay", status=202
     ),
     "PATCH settings/webhooks": lambda caller: caller.send("PATCH", "settings/webhooks", {"enabled": False}),
+    "POST flows": make_and_activate_a_flow,
+    "PATCH flows/{flow_id}": change_a_flow,
+    "DELETE flows/{flow_id}": lambda caller: caller.send("DELETE", flow_of(caller), status=204),
+    "POST flows/{flow_id}/activate": lambda caller: caller.send("POST", f"{flow_of(caller)}/activate"),
+    "POST flows/{flow_id}/pause": lambda caller: caller.send("POST", f"{flow_of(caller, status='active')}/pause"),
     "POST connections/{connection_id}/refresh": lambda caller: caller.send(
         "POST", f"connections/{make_bank(caller.alice).pk}/refresh", status=202
     ),

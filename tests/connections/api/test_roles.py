@@ -14,8 +14,8 @@ from connections.api.base import ApiView, WorkspaceView
 from connections.api.matrix import ALL, NO, NO_BANKS, NO_OTHERS_BANKS, OWN, YES, Rule, routes, rules, view_of
 from connections.management.commands import role_matrix
 from connections.models import Account, Connection, Role
-from sync.models import SyncRun
-from tests.connections.api.scene import assert_problem, make_bank, make_event, make_shop
+from sync.models import Flow, SyncRun
+from tests.connections.api.scene import assert_problem, make_bank, make_event, make_flow, make_shop
 from tests.factories import Person, person
 from webhooks.models import WebhookEvent
 
@@ -33,6 +33,7 @@ SEEN = {Role.VIEWER: NO_BANKS, Role.MEMBER: NO_OTHERS_BANKS, Role.OPERATOR: ALL,
 # What has to be sent so that nothing but the role decides. An endpoint that needs a body and is not here gets {}.
 BODIES: dict[str, Callable[[UUID], dict]] = {
     "POST plaid/link-token": lambda pk: {"connection_id": str(pk)},
+    "POST flows": lambda pk: {"source_connection_id": str(pk), "target_connection_id": str(pk)},
     "POST plaid/exchange-token": lambda pk: {"public_token": "public-sandbox-x", "connection_id": str(pk)},
 }
 # Where not even "you may not" is said: another person's accounts.
@@ -52,6 +53,7 @@ class Stage:
         self.runs: dict[str, SyncRun] = {}
         self.events: dict[str, WebhookEvent] = {}
         self.accounts: dict[str, Account] = {}
+        self.flows: dict[str, Flow] = {}
         for whose, owner in (("own", caller), ("another's", other)):
             for kind, make in (("bank", make_bank), ("shop", make_shop)):
                 made = make(owner)
@@ -63,11 +65,12 @@ class Stage:
                 self.events[f"{whose} {kind}"] = make_event(made)
                 account = Account.objects.create(workspace=owner.workspace, connection=made, name="Checking")
                 self.accounts[f"{whose} {kind}"] = account
+                self.flows[f"{whose} {kind}"] = make_flow(made, made)
 
     def ask(self, client: APIClient, rule: Rule, subject: str, mount: str = matrix.API):
         pk = self.connections[subject].pk
         rows = {"connection_id": self.connections, "sync_id": self.runs}
-        rows |= {"event_id": self.events, "account_id": self.accounts}
+        rows |= {"event_id": self.events, "account_id": self.accounts, "flow_id": self.flows}
         ids = {name: found[subject].pk for name, found in rows.items()}
         path = rule.path.format(**ids).replace(matrix.API, mount, 1)
         body = BODIES.get(label(rule), lambda _pk: {})(pk)
@@ -80,9 +83,8 @@ class Stage:
     def named(self, response) -> set[str]:
         """Which subjects a list holds."""
         found = {row.get("sync_id") or row["id"] for row in response.json()["results"]}
-        pks = {
-            str(row.pk): subject for rows in (self.connections, self.runs, self.events) for subject, row in rows.items()
-        }
+        listed = (self.connections, self.runs, self.events, self.flows)
+        pks = {str(row.pk): subject for rows in listed for subject, row in rows.items()}
         return {pks[pk] for pk in found}
 
 

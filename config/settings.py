@@ -276,7 +276,7 @@ PLAID_LANGUAGE = env.text("PLAID_LANGUAGE", "en")
 PLAID_COUNTRY_CODES = env.text("PLAID_COUNTRY_CODES", "US,CA,GB,DE,FR,ES,NL,IE").split(",")
 PLAID_DAYS_REQUESTED = env.integer("PLAID_DAYS_REQUESTED", 730, at_least=1)
 
-# Read and checked already, so that a malformed value is told at the first start; the parts that use them follow.
+# QuickBooks Online: the installation has an app of its own at Intuit.
 QUICKBOOKS_CLIENT_ID = env.text("QUICKBOOKS_CLIENT_ID", DEMO_SECRETS.get("QUICKBOOKS_CLIENT_ID", ""))
 QUICKBOOKS_CLIENT_SECRET = env.text("QUICKBOOKS_CLIENT_SECRET", DEMO_SECRETS.get("QUICKBOOKS_CLIENT_SECRET", ""))
 QUICKBOOKS_WEBHOOK_VERIFIER = env.text(

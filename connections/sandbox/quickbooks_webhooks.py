@@ -78,7 +78,7 @@ class Delivery:
             "client_id": self.client_id,
             "url": self.url,
             "format": self.form,
-            "body": json.loads(self.body),
+            "body": self.body.decode(errors="replace") if self.form == "raw" else json.loads(self.body),
             "realms": self.realms,
             "fault": self.fault.kind if self.fault else None,
             "status": last.get("status", "waiting"),

@@ -23,7 +23,9 @@ from .woocommerce_store import Store
 from .woocommerce_wire import page, rest
 
 LOG_LENGTH = 5000
-DEMO = {"title": "Maple &amp; Mug", "life": True}
+# Where the first of the simulated companies is, with its currency and its taxes.
+DEMO_PLACE = {"country": "US", "state": "TX", "timezone": "America/Chicago"}
+DEMO = {"title": "Maple &amp; Mug", "life": True} | DEMO_PLACE
 DEMO_SEED = {"seed": 11, "orders": 400, "products": 40, "customers": 120, "days": 120}
 BEFORE = frozenset({"latency", "error", "html", "hang", "reset", "redirect", "memory", "strip_authorization"})
 AFTER = frozenset({"malformed", "truncated", "commit_then_drop", "oversized", "notice", "drop_headers"})

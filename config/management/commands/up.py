@@ -105,9 +105,11 @@ class Start:
         self.start_simulators()
         self.supervisor.next_stage()
         self.start_processes()
-        self.seed_connections()
+        self.seed("banks", "Its banks")
+        (self.home / "seeding").unlink(missing_ok=True)
         self.supervisor.wait_for("Causeway", lambda: self.answers("/readyz"))
         self.welcome()
+        self.seed("places", "Its shop, books and data store")  # who waits for readiness does not wait for this
 
     def refuse_taken_ports(self) -> None:
         ports = {"PORT": (settings.BIND_ADDRESS, settings.PORT)}
@@ -214,18 +216,15 @@ class Start:
         # Nothing that /readyz waits for, so it does not compete with what is.
         self.supervisor.child("worker-large", [*WORKER, "-n", "worker-large@%h", "-Q", "large", "-c", "1"], AS_ROOT_TOO)
 
-    def seed_connections(self) -> None:
+    def seed(self, part: str, what: str) -> None:
+        """One part of the demo's data, where this is the demo. What goes wrong is said, and keeps nobody from starting."""
         if not settings.DEMO:
             return
+        output = Speaker(self.console, "seed")
         try:
-            self.supervisor.run_beside(
-                lambda: call_command("seed_demo", stdout=Speaker(self.console, "seed"), no_color=True)
-            )
+            self.supervisor.run_beside(lambda: call_command("seed_demo", only=part, stdout=output, no_color=True))
         except Exception as error:  # noqa: BLE001 - the demo without its data is still worth having
-            self.console.say(
-                f"The demo's data could not be made; everything else is there. {type(error).__name__}: {error}"
-            )
-        (self.home / "seeding").unlink(missing_ok=True)
+            self.console.say(f"{what} could not be made; everything else is there. {type(error).__name__}: {error}")
 
     def answers(self, path: str) -> bool:
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.BIND_ADDRESS, settings.BIND_ADDRESS)  # noqa: S104

@@ -121,9 +121,10 @@ def test_duplicates_late_and_reordered(listener: Listener):
 
 def test_merges_raw_bodies_and_signatures_on_request(listener: Listener):
     listener.fire({"realm": "1", "entity": "Customer", "id": 5, "operation": "Merge", "deleted_id": "27"})
-    listener.provider.control(f"apps/{listener.app['client_id']}/webhook", raw='{"what": "is this"}')
+    listener.provider.control(f"apps/{listener.app['client_id']}/webhook", raw='{"what": "is this"')
     (_, merge), (headers, raw) = listener.receiver.wait(2)
     assert json.loads(merge)[0]["data"] == {"deletedid": "27"}
-    assert (raw, headers["intuit-signature"]) == (b'{"what": "is this"}', signature(raw))
+    assert (raw, headers["intuit-signature"]) == (b'{"what": "is this"', signature(raw))
+    assert listener.provider.control("webhooks", "GET")["webhooks"][-1]["body"] == '{"what": "is this"'
     signed = listener.provider.control(f"apps/{listener.app['client_id']}/sign", bodies=["abc"])
     assert signed == {"signatures": [signature(b"abc")]}

@@ -16,6 +16,7 @@ from connections.providers.woocommerce import answers, records
 from connections.providers.woocommerce.client import Shop, comma_joined
 from connections.providers.woocommerce.errors import Gone
 from connections.providers.woocommerce.seek import DatedList, by_date, by_id
+from connections.providers.woocommerce.windows import window, zone_of
 
 entities: tuple[str, ...] = ("customers", "products", "orders", "refunds", "coupons", "taxes")
 
@@ -198,7 +199,7 @@ def ids(access: Access, entity: str, *, since: datetime | None = None) -> Iterat
 def _id_rows(shop: Shop, path: str, since: datetime | None, fields: str) -> Iterator[list[Json]]:
     params: Json = {"_fields": fields, **_all_of(path, with_decimals=False)}
     if since and path not in ("customers", "taxes"):
-        params |= {"after": records.wire_date(since), "dates_are_gmt": "true"}
+        params |= window(zone_of(shop.access), after=("after", since))
     for rows, _place, _more in by_id(shop, path, params, {}):
         yield rows
 

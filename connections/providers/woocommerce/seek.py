@@ -25,6 +25,7 @@ from connections.providers.base import Json
 from connections.providers.woocommerce import answers
 from connections.providers.woocommerce.client import Shop, comma_joined
 from connections.providers.woocommerce.records import instant, wire_date
+from connections.providers.woocommerce.windows import window, zone_of
 
 OVERLAP = timedelta(minutes=5)
 SECOND = timedelta(seconds=1)
@@ -105,7 +106,7 @@ def by_date(
         if mark.step is not None:
             yield _stepped(shop, source, mark), mark.position(), True
             continue
-        rows = shop.page(source.path, _since(source, mark, until))
+        rows = shop.page(source.path, _since(shop, source, mark, until))
         is_end = len(rows) < shop.per_page
         is_stuck = not _advance(shop, source, mark, rows, is_end=is_end)
         if is_end:
@@ -116,17 +117,20 @@ def by_date(
         yield rows, mark.position(), True
 
 
-def _since(source: DatedList, mark: _Mark, until: datetime | None) -> Json:
+def _since(shop: Shop, source: DatedList, mark: _Mark, until: datetime | None) -> Json:
     """Both bounds leave themselves out, hence the seconds."""
+    ends = until + SECOND if until else None
     return {
         **source.params,
         "orderby": source.orderby,
         "order": "asc",
-        "dates_are_gmt": "true",
-        source.after: wire_date(mark.at - SECOND),
-        source.before: wire_date(until + SECOND) if until else None,
+        **_between(shop, source, mark.at - SECOND, ends),
         "exclude": comma_joined(mark.excluded) or None,
     }
+
+
+def _between(shop: Shop, source: DatedList, begins: datetime, ends: datetime | None) -> Json:
+    return window(zone_of(shop.access), after=(source.after, begins), before=(source.before, ends))
 
 
 def _advance(shop: Shop, source: DatedList, mark: _Mark, rows: Sequence[Json], *, is_end: bool) -> bool:
@@ -153,15 +157,13 @@ def _length(ids: Sequence[int]) -> int:
     return sum(len(str(one)) + 3 for one in ids)
 
 
-def _within(source: DatedList, mark: _Mark) -> Json:
+def _within(shop: Shop, source: DatedList, mark: _Mark) -> Json:
     """The one second `at`."""
     return {
         **source.params,
         "orderby": "id",
         "order": "asc",
-        "dates_are_gmt": "true",
-        source.after: wire_date(mark.at - SECOND),
-        source.before: wire_date(mark.at + SECOND),
+        **_between(shop, source, mark.at - SECOND, mark.at + SECOND),
     }
 
 
@@ -169,7 +171,7 @@ def _last_page(shop: Shop, source: DatedList, mark: _Mark) -> tuple[int, int]:
     """(the last page of this second, the size of its pages). A second that is not over yet is waited for."""
     if mark.at >= _asked_at(shop):
         sleep(OVER_S)
-    params = _within(source, mark)
+    params = _within(shop, source, mark)
     rows = shop.page(source.path, {**params, "_fields": "id"})
     total = answers.total_of(shop.last_answer) if shop.last_answer else None
     if total is not None:
@@ -186,7 +188,7 @@ def _stepped(shop: Shop, source: DatedList, mark: _Mark) -> list[Json]:
     number, size = mark.step or (1, shop.per_page)
     if shop.per_page != size:
         number, size = _resized(number, size, shop.per_page), shop.per_page
-    rows = shop.page(source.path, {**_within(source, mark), "page": number})
+    rows = shop.page(source.path, {**_within(shop, source, mark), "page": number})
     if shop.per_page != size:  # halved during this very call: what was read is another part of the list
         mark.step = (_resized(number, size, shop.per_page), shop.per_page)
         return rows

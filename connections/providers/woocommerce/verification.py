@@ -38,6 +38,7 @@ class _Found:
     access: Access
     address: str
     home: str = ""
+    timezone: str = ""
     first: Answer | None = None
     shop: Shop | None = None
     status: Json = field(default_factory=dict)
@@ -142,6 +143,7 @@ def _wordpress_checks(clock: _Clock, found: _Found, answer: Answer) -> Iterator[
     namespaces = front.get("namespaces") if isinstance(front, dict) else None
     if isinstance(namespaces, list):
         found.home = str(front.get("home") or front.get("url") or "").rstrip("/")
+        found.timezone = str(front.get("timezone_string") or "")[:60]
         yield clock.check("wordpress")
         yield clock.check("permalinks")
         yield _woocommerce_check(clock, namespaces)
@@ -363,7 +365,7 @@ def _identify(found: _Found) -> Iterator[Check]:
     yield _skew_check(clock, shop)
     yield _currency_check(clock, facts)
     yield _identity_check(clock, found.access, facts)
-    found.access.remember({"shop": facts})
+    found.access.remember({"shop": facts | {"timezone": found.timezone}})
 
 
 def shop_facts(status: Json) -> Json:

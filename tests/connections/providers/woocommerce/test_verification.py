@@ -29,6 +29,7 @@ def test_a_good_shop_passes_and_is_remembered(open_shop):
     facts = access.facts["shop"]
     assert (facts["version"], facts["currency"], facts["decimals"]) == ("11.0.1", "CAD", 2)
     assert facts["store_id"]
+    assert facts["timezone"] == "America/Edmonton"
 
 
 def test_nothing_that_a_verification_asks_changes_the_shop(open_shop):

@@ -5,7 +5,8 @@ accepts that workspace's rows only, whatever the query says. Everything else (si
 stays the *app* role, which has a policy of its own. docs/explanation/row-security.md says why.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from uuid import UUID
 
 from django.conf import settings
@@ -34,6 +35,22 @@ def leave() -> None:
     except Exception:
         connection.close()
         raise
+
+
+@contextmanager
+def stepped_out() -> Iterator[None]:
+    """As the app role, for what belongs to the installation and no workspace; whoever this thread was is back afterwards."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT current_setting('role'), current_setting('app.workspace_id', true)")
+        role, workspace_id = cursor.fetchone()
+    if role != settings.DATABASE_ROLES["tenant"]:
+        yield
+        return
+    leave()
+    try:
+        yield
+    finally:
+        enter(UUID(workspace_id))
 
 
 class TenantModel(models.Model):

@@ -27,6 +27,7 @@ from connections.services.access import access_of
 from connections.services.audit import security_event_record
 from connections.services.disconnecting import disconnect_finish
 from connections.services.leasing import renewed
+from connections.services.provider_pauses import NOT_PAUSED, provider_pause
 
 log = structlog.get_logger(__name__)
 
@@ -45,13 +46,14 @@ def errands_run(*, deadline: float) -> int:
 def _claim() -> Connection | None:
     with database.cursor() as cursor:
         cursor.execute(
-            """
+            f"""
             UPDATE connections_connection SET errand_lease = %s, errand_lease_at = now() + %s * interval '1 second',
                 errand_attempts = errand_attempts + 1
             WHERE id = (
-                SELECT id FROM connections_connection
+                SELECT id FROM connections_connection c
                 WHERE errand <> '' AND errand_at <= now() AND (errand_lease_at IS NULL OR errand_lease_at < now())
-                ORDER BY errand_at LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED
+                    AND {NOT_PAUSED}
+                ORDER BY errand_at LIMIT 1 FOR NO KEY UPDATE OF c SKIP LOCKED
             ) RETURNING id
             """,
             [uuid4(), settings.LEASE_S],
@@ -69,6 +71,8 @@ def _run(connection: Connection) -> bool:
             if hook:
                 hook(access_of(connection, is_good=True))
     except CausewayError as error:
+        if error.is_service_wide:
+            return _rests(connection, error)
         if not _is_over(connection, error):
             log.warning("errand_failed", errand=connection.errand, code=error.code, detail=error.operator_detail)
             return _failed(connection, error)
@@ -109,6 +113,17 @@ def _done(connection: Connection) -> bool:
         disconnect_finish(row.pk)
     log.info("errand_done", connection=str(row.pk), errand=connection.errand, attempts=connection.errand_attempts)
     return is_mine
+
+
+@transaction.atomic
+def _rests(connection: Connection, error: CausewayError) -> bool:
+    """Nobody gets through, so this is no trouble of this connection's: it is tried again as soon as somebody does."""
+    provider_pause(error, environment=connection.environment)
+    row, is_mine = _locked(connection)
+    if is_mine:
+        row.errand_attempts -= 1
+    row.save()
+    return False
 
 
 @transaction.atomic

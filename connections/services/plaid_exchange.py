@@ -33,6 +33,7 @@ from connections.services import lifecycle
 from connections.services.accounts import accounts_lock
 from connections.services.audit import security_event_record
 from connections.services.plaid_items import ACCESS_TOKEN, details_fetch, item_relink, item_retire
+from connections.services.provider_pauses import refusals_noticed
 from connections.waking import wake
 
 log = structlog.get_logger(__name__)
@@ -84,7 +85,8 @@ def public_token_exchange(
         link=link,
     )
     try:
-        answer = client.public_token_exchange(public_token)
+        with refusals_noticed(environment):
+            answer = client.public_token_exchange(public_token)
         access_token = answer.get("access_token")
         if not (isinstance(access_token, str) and access_token):
             raise records.malformed("the exchange's answer has no access_token", request_id=answer.get("request_id"))
@@ -275,7 +277,8 @@ def _finish(exchange: PlaidExchange) -> Connection:
     access_token = exchange.reveal()
     if not exchange.item_id:
         client = PlaidClient(exchange.environment, item_key=str(exchange.pk))
-        exchange.item_id = records.item_details(client.item_get(access_token)).external_id
+        with refusals_noticed(exchange.environment):
+            exchange.item_id = records.item_details(client.item_get(access_token)).external_id
         if not exchange.item_id:
             raise records.malformed("neither the exchange nor /item/get says a usable item_id")
         exchange.save(update_fields=["item_id"])

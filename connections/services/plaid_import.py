@@ -56,6 +56,7 @@ from connections.services.accounts import accounts_lock, accounts_update
 from connections.services.audit import security_event_record
 from connections.services.plaid_items import ACCESS_TOKEN, readable_token, relink_completed
 from connections.services.plaid_webhook_address import webhook_address_set, webhook_url
+from connections.services.provider_pauses import refusals_noticed
 from connections.waking import wake
 
 CALL_TRIES = 3
@@ -325,7 +326,8 @@ def _ask(row: ExportedItem) -> _Found:
     if at_rest:
         raise Maintenance(code=at_rest.code, operator_detail="all work at Plaid rests: " + at_rest.operator_detail)
     client = PlaidClient(row.environment, item_key=fingerprint(row.access_token))
-    answer = _patiently(lambda: client.item_get(row.access_token))
+    with refusals_noticed(row.environment):
+        answer = _patiently(lambda: client.item_get(row.access_token))
     item = records.item_details(answer)
     if not item.external_id:
         raise records.malformed("/item/get says no usable item_id")

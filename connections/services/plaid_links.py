@@ -24,7 +24,7 @@ from connections.services.audit import security_event_record
 from connections.services.plaid_exchange import public_token_exchange
 from connections.services.plaid_items import credential_of, relink_completed
 from connections.services.plaid_webhook_address import webhook_url
-from connections.services.provider_pauses import provider_pause
+from connections.services.provider_pauses import provider_pause, refusals_noticed
 
 log = structlog.get_logger(__name__)
 
@@ -64,10 +64,11 @@ def link_create(
     environment = connection.environment if connection else environment
     options: Any = {"user": user, "is_hosted": is_hosted, "redirect_uri": redirect_uri}
     client, is_anew = PlaidClient(environment), is_link_anew(connection)
-    try:
-        answer = client.link_token_create(_request(connection=connection, **options))
-    except AccessWithdrawn:  # its Item is gone at Plaid, and nobody had heard of that
-        answer, is_anew = client.link_token_create(_request(connection=None, **options)), True
+    with refusals_noticed(environment):
+        try:
+            answer = client.link_token_create(_request(connection=connection, **options))
+        except AccessWithdrawn:  # its Item is gone at Plaid, and nobody had heard of that
+            answer, is_anew = client.link_token_create(_request(connection=None, **options)), True
     token, expiration = (records.identifier(answer.get("link_token")), records.instant(answer.get("expiration")))
     url = answer.get("hosted_link_url") if is_hosted else None
     if not token or expiration is None or (is_hosted and not (isinstance(url, str) and url)):

@@ -3,6 +3,8 @@
 Without it every connection would run into the same wall, and each would be told as a failure of its own.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 
 import structlog
@@ -19,6 +21,7 @@ from connections.models import PlaidItem, ProviderPause
 from connections.providers import provider
 from connections.providers.plaid.client import PlaidClient
 from connections.services.lifecycle import backoff_s
+from connections.tenancy import stepped_out
 
 log = structlog.get_logger(__name__)
 
@@ -50,6 +53,18 @@ def provider_pause(error: CausewayError, *, environment: str) -> bool:
         )
         log.error("provider_paused", provider=error.provider, environment=environment, code=error.code)
     return is_new
+
+
+@contextmanager
+def refusals_noticed(environment: str) -> Iterator[None]:
+    """Around a call for a person: if nobody gets through, all work rests as where a worker finds that out. Raises it all the same."""
+    try:
+        yield
+    except CausewayError as error:
+        if error.is_service_wide:
+            with stepped_out():  # it concerns every workspace
+                provider_pause(error, environment=environment)
+        raise
 
 
 def environments_at_rest() -> QuerySet:

@@ -29,6 +29,7 @@ from connections.providers.plaid import records
 from connections.providers.plaid.client import PlaidClient
 from connections.services.audit import security_event_record
 from connections.services.plaid_items import ACCESS_TOKEN, credential_of
+from connections.services.provider_pauses import refusals_noticed
 from connections.waking import wake
 
 log = structlog.get_logger(__name__)
@@ -45,7 +46,8 @@ def access_token_rotate(*, connection_id: UUID, actor: User) -> PlaidTokenRotati
     client = PlaidClient(environment, item_key=str(connection_id))  # what lacks keys fails before anything is begun
     rotation, access_token = _begin(connection_id, actor)
     try:
-        answer = client.access_token_invalidate(access_token)
+        with refusals_noticed(environment):
+            answer = client.access_token_invalidate(access_token)
         if not (isinstance(new_token := answer.get("new_access_token"), str) and new_token):
             raise records.malformed("no new_access_token", request_id=answer.get("request_id"))
     except CausewayError as error:

@@ -34,6 +34,7 @@ from connections.services.access import access_of, facts_merge
 from connections.services.audit import security_event_record
 from connections.services.leasing import renewed
 from connections.services.plaid_items import relink_completed
+from connections.services.provider_pauses import refusals_noticed
 from connections.waking import wake
 
 log = structlog.get_logger(__name__)
@@ -131,16 +132,17 @@ def _answers(claimed: Verification, learnt: Json) -> Iterator[Check]:
     yield Check("settings", "passed")
     try:
         assert declared.verifies is not None  # noqa: S101 - `_cannot_ask` looked
-        for check in declared.verifies.verify(access_of(connection, remember=learnt.update)):
-            yield check
-            if time.monotonic() - started > LIMIT_S:
-                yield Check(
-                    "time",
-                    "failed",
-                    cause=f"The provider's answers took longer than {LIMIT_S} seconds.",
-                    remediation="Verify again when it is less busy.",
-                )
-                return
+        with refusals_noticed(connection.environment):
+            for check in declared.verifies.verify(access_of(connection, remember=learnt.update)):
+                yield check
+                if time.monotonic() - started > LIMIT_S:
+                    yield Check(
+                        "time",
+                        "failed",
+                        cause=f"The provider's answers took longer than {LIMIT_S} seconds.",
+                        remediation="Verify again when it is less busy.",
+                    )
+                    return
     except CausewayError as error:
         log.info("verification_refused", code=error.code, operator_detail=error.operator_detail)
         yield _check_of(error)

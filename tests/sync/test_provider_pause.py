@@ -6,11 +6,14 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
+from connections.errors import KeysRefused
 from connections.models import Connection, PlaidItem, PlaidLink, ProviderPause
 from connections.services import event_dispatch, plaid_links, provider_pauses
 from connections.services.disconnecting import connection_disconnect
 from connections.services.plaid_probe import items_probe
 from connections.services.plaid_removal import retired_items_remove
+from connections.services.token_rotation import access_token_rotate
+from connections.services.verifying import verifications_run
 from diagnostics.models import Alert
 from sync import engine
 from sync.models import RunStatus, SyncRun
@@ -125,6 +128,43 @@ def test_a_hosted_link_that_was_finished_while_keys_were_refused_is_not_lost(ban
     plaid_links.link_poll(link.link_id)
     assert PlaidLink.objects.get().status == "finished"
     assert Connection.objects.count() == 4
+
+
+def link_token(bank, person) -> None:
+    body = {"connection_id": str(bank.connection.pk)}
+    answer = person.api.post("/api/v1/plaid/link-token", body, format="json")
+    assert answer.json()["code"] == "provider_misconfigured"
+
+
+def exchange(bank, person) -> None:
+    made = bank.simulator.control("POST", "items", {"life": False})
+    body = {"public_token": made["public_token"], "environment": "sandbox"}
+    answer = person.api.post("/api/v1/plaid/exchange-token", body, format="json")
+    assert answer.json()["code"] == "provider_misconfigured"
+
+
+def rotate(bank, person) -> None:
+    with pytest.raises(KeysRefused):
+        access_token_rotate(connection_id=bank.connection.pk, actor=person.user)
+
+
+def verify(bank, person) -> None:
+    assert person.api.post(f"/api/v1/connections/{bank.connection.pk}/verify").status_code == 202
+    verifications_run(deadline=time.monotonic() + 20)
+
+
+@pytest.mark.parametrize("ask", [link_token, exchange, rotate, verify])
+def test_a_persons_own_call_that_is_refused_lets_everybody_rest(banks, alice, ask):
+    states = list(Connection.objects.order_by("pk").values("pk", "status", "error_code", "failure_count"))
+    ask(banks[0], alice)
+    assert ProviderPause.objects.get().code == "provider_misconfigured"
+    tell()
+    assert (Alert.objects.get().connection, Alert.objects.get().recovered_at) == (None, None)
+    assert items_offer().small == []
+    assert list(Connection.objects.order_by("pk").values("pk", "status", "error_code", "failure_count")) == states
+    mend(banks[0])
+    tell()
+    assert Alert.objects.get().recovered_at
 
 
 def test_an_outage_of_the_probe_proves_nothing(banks):

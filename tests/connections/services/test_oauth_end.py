@@ -7,10 +7,11 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from connections.models import Connection, Credential, DomainEvent, OAuthGrant, OAuthState
+from connections.models import Connection, Credential, DomainEvent, OAuthGrant, OAuthState, ProviderPause
 from connections.services.consent import notices_record
 from connections.services.disconnecting import connection_disconnect
 from connections.services.errands import errands_run
+from connections.services.provider_pauses import providers_probe
 from connections.services.token_refresh import fresh_token
 from tests.connections.api.scene import assert_problem, make_shop
 from tests.connections.intuit import end_access, make_state, secret
@@ -60,6 +61,21 @@ def test_while_the_call_fails_the_tokens_are_kept_and_operators_told(books, intu
     assert [work().status for _ in range(2)] == ["disconnecting"] * 2
     assert Credential.objects.count() == 2
     assert DomainEvent.objects.filter(type="RemovalFailed").exists()
+    assert work().status == "disconnected"
+    assert intuit.grant(books)["is_revoked"] is True
+
+
+def test_keys_that_are_refused_meanwhile_are_nobodys_failure_and_it_ends_when_they_are_taken(books, intuit):
+    intuit.control("apps/test-quickbooks-id", {"secret": "changed"})
+    for _ in range(4):
+        ended = disconnect(books) if books.status == "active" else work()
+        books.refresh_from_db()
+        assert (ended.status, ended.error_code, ended.errand_attempts) == ("disconnecting", "", 0)
+    assert ProviderPause.objects.get().code == "provider_misconfigured"
+    assert not DomainEvent.objects.filter(type="RemovalFailed").exists()
+    intuit.control("apps/test-quickbooks-id", {"secret": "test-quickbooks-secret"})
+    ProviderPause.objects.update(next_probe_at=timezone.now())
+    assert providers_probe() == 1
     assert work().status == "disconnected"
     assert intuit.grant(books)["is_revoked"] is True
 

@@ -609,6 +609,7 @@ def test_keys_that_plaid_refuses_stop_the_import(run, made, simulator):
     ran = run(rows)
     assert (ran.code, ran.statuses) == (1, [])
     assert not Connection.objects.exists()
+    assert ProviderPause.objects.get().code == "provider_misconfigured"
 
 
 def test_while_work_at_plaid_rests_nothing_is_asked(run, made, simulator):

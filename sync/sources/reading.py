@@ -16,8 +16,8 @@ _UNSTORABLE = dict.fromkeys([*(code for code in range(32) if chr(code) not in "\
 _BREAK = re.compile(r"<br ?/?>|</(?:p|div|li|tr|h[1-6])>", re.IGNORECASE)
 _TAG = re.compile(r"<[^<>]*>")
 MAX_DIGITS, MAX_DECIMALS = 15, 10  # of an amount: more is no money, and sums stay exact below it
+MAX_WRITTEN = 40  # digits of a number that stands for a text
 _WORDS = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
-_NOTHING: tuple[Any, ...] = (None, "", False, [], {})  # as PHP's plugins write nothing
 
 
 class Reader:
@@ -46,21 +46,17 @@ class Reader:
                 provider=provider, operator_detail=f"not understood: {told}"[:1000], fields=self.errors
             )
 
-    def has(self, name: str) -> bool:
-        return self.payload.get(name) not in _NOTHING
-
     # --- texts ---
     def text(self, name: str) -> str:
         """As it stands there, without space around it and characters that no store keeps; numbers are texts, too."""
         value = self.payload.get(name)
         if isinstance(value, str):
             return clean(value)
-        if value in _NOTHING:
+        if is_nothing(value):
             return ""
-        if isinstance(value, int | Decimal) and not isinstance(value, bool):
-            return str(value)
-        self.refuse(name, "This is not a text.")
-        return ""
+        if not (digits := _digits(value)):
+            self.refuse(name, "This is not a text.")
+        return digits
 
     def words(self, name: str) -> str:
         """A text for people, as they would read it: `&amp;` is an ampersand."""
@@ -76,11 +72,8 @@ class Reader:
     def id(self, name: str, *, is_needed: bool = False) -> str:
         """An id; "" where there is none, or where it is 0, as shops write that."""
         value = self.payload.get(name)
-        if isinstance(value, Decimal) and value == value.to_integral_value() and value.adjusted() < MAX_DIGITS * 2:
-            value = int(value)
-        if isinstance(value, int) and not isinstance(value, bool):
-            value = str(value)
-        if value in (*_NOTHING, "0"):
+        value = _digits(value) or value
+        if is_nothing(value) or (isinstance(value, str) and value == "0"):
             if is_needed:
                 self.refuse(name, "This is required.")
             return ""
@@ -153,7 +146,7 @@ class Reader:
 
     def _time(self, name: str) -> str | None:
         value = self.payload.get(name)
-        if value in _NOTHING:
+        if is_nothing(value):
             return None
         if not isinstance(value, str):
             self.refuse(name, "This is not a time.")
@@ -164,12 +157,12 @@ class Reader:
     def one(self, name: str) -> "Reader":
         """The object there; an empty one where there is none."""
         value = self.payload.get(name)
-        return Reader({} if value in _NOTHING else value, self._path(name), self.errors)
+        return Reader({} if is_nothing(value) else value, self._path(name), self.errors)
 
     def many(self, name: str) -> list["Reader"]:
         """The objects of the list there. A list with holes comes as an object with numbers for names."""
         value = self.payload.get(name)
-        if value in _NOTHING:
+        if is_nothing(value):
             return []
         if isinstance(value, Mapping) and all(isinstance(key, str) and key.isdecimal() for key in value):
             value = list(value.values())
@@ -183,11 +176,24 @@ class Reader:
         return f"{self.path}.{name}".strip(".") or "payload"
 
 
+def is_nothing(value: Any) -> bool:
+    """None, and whatever else PHP's plugins write for it."""
+    return value is None or value is False or (isinstance(value, str | list | tuple | dict) and not value)
+
+
 def clean(text: str) -> str:
     """Without control characters, halves of characters, and space around it."""
     if not text.isprintable():
         text = text.translate(_UNSTORABLE).encode(errors="ignore").decode()
     return text.strip()
+
+
+def _digits(value: Any) -> str:
+    """A number as a text, written out; "" for one that is too long for that, and for what is no number."""
+    if isinstance(value, bool) or not isinstance(value, int | Decimal):
+        return ""
+    number = Decimal(value)
+    return f"{number:f}" if number.is_finite() and abs(number.adjusted()) <= MAX_WRITTEN else ""
 
 
 def _exact(value: Any) -> Decimal | None:

@@ -363,6 +363,8 @@ def test_texts_come_without_what_no_store_keeps():
         ({"currency": ""}, "currency"),
         ({"customer_id": -1}, "customer_id"),
         ({"customer_id": "a b"}, "customer_id"),
+        ({"customer_id": D("sNaN")}, "customer_id"),
+        ({"transaction_id": D("1E+5000")}, "transaction_id"),
         ({"billing": "Main St"}, "billing"),
         ({"billing": {"city": ["Edmonton"]}}, "billing.city"),
         ({"line_items": "none"}, "line_items"),

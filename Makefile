@@ -15,7 +15,7 @@ run: .venv ## start everything; Ctrl-C stops it
 	@exec $(PY) manage.py up --follow-parent
 
 test: .venv-with-tests ## run the tests; ARGS="..." goes to pytest, and leaves the coverage out
-	@set -e; eval "$$(sh tests/browser.sh)"; exec $(PY) -m pytest -n 2 -m "not long" --durations=10 \
+	@set -e; eval "$$(sh tests/browser.sh)"; exec $(PY) -m pytest -n 3 --dist worksteal -m "not long" --durations=10 \
 		$(if $(ARGS),$(ARGS),--cov --cov-report=term)
 
 test-long: .venv-with-tests ## run the long chaos and property tests

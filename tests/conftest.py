@@ -29,7 +29,54 @@ from config.roles import drop_database, dsn_of, ensure_roles
 from tests import plugin
 
 KEPT_TABLES = ("django_migrations", "django_content_type", "auth_permission")
+WRITTEN_TABLES = """
+    SELECT quote_ident(relname), pg_relation_size(oid) > 256 * 1024 FROM pg_class
+    WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' AND relname <> ALL(%s) AND pg_relation_size(oid) > 0
+"""
 START_LIMIT_S = 60
+# What these prove, other tests have walked through already: to trace every line again would take half of their time.
+UNTRACED = (
+    "benchmarks/",
+    "chaos/",
+    "config/test_up.py",
+    "connections/api/test_isolation_under_load.py",
+    "connections/services/test_key_rotation_live.py",
+    "e2e/",
+    "property/",
+    "security/",
+)
+TRACER = "COVERAGE_PROCESS_CONFIG"  # what has a child process traced
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Untraced tests are the slow ones: each of xdist's workers begins with its share of them, and ends with quick ones.
+
+    A worker gets one piece of the list, and takes from the end of others' pieces when it is through with its own.
+    """
+    slow, quick = [], []
+    for item in items:
+        if item.nodeid.removeprefix("tests/").startswith(UNTRACED):
+            item.add_marker(pytest.mark.no_cover)
+            slow.append(item)
+        else:
+            quick.append(item)
+    workers = getattr(config, "workerinput", {}).get("workercount", 1)
+    piece = -(-len(quick) // workers)
+    pieces = [slow[n::workers] + quick[n * piece : (n + 1) * piece] for n in range(workers)]
+    items[:] = [item for piece in pieces for item in piece]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Processes that an untraced test starts are not traced, either."""
+    kept = os.environ.pop(TRACER, None) if item.get_closest_marker("no_cover") else None
+    try:
+        return (yield)
+    finally:
+        if kept is not None:
+            os.environ[TRACER] = kept
+
 
 # --- database --------------------------------------------------------------------------------------------------------
 
@@ -89,16 +136,22 @@ def owner_connection(django_db_setup) -> Iterator[psycopg.Connection]:
 
 
 def empty_all_tables(_test_case: TransactionTestCase | None = None) -> None:
-    """What Django's flush does, which as the application's login would need TRUNCATE."""
-    with psycopg.connect(owner_dsn(), autocommit=True) as connection:
+    """What Django's flush does, which as the application's login would need TRUNCATE.
+
+    TRUNCATE makes a file anew for every table and index that hangs on the one it empties: 70 ms, after every test. Few
+    rows are deleted instead, in any order, which only a superuser's session may.
+    """
+    login = maintenance_dsn() if django_settings.IS_EMBEDDED_POSTGRES else owner_dsn()
+    with psycopg.connect(login, dbname=django_settings.DATABASES["default"]["NAME"], autocommit=True) as connection:
         connection.execute("SET lock_timeout = '10s'")
-        query = "SELECT quote_ident(tablename) FROM pg_tables WHERE schemaname = 'public' AND tablename <> ALL(%s)"
-        tables = [table for (table,) in connection.execute(query, [list(KEPT_TABLES)])]
+        tables = connection.execute(WRITTEN_TABLES, [list(KEPT_TABLES)]).fetchall()
         if not tables:
             return
-        filled = " UNION ALL ".join(f"SELECT '{table}' WHERE EXISTS (SELECT FROM {table})" for table in tables)
-        if found := [table for (table,) in connection.execute(filled)]:
-            connection.execute(f"TRUNCATE {', '.join(found)} RESTART IDENTITY CASCADE")
+        if django_settings.IS_EMBEDDED_POSTGRES and not any(is_large for _name, is_large in tables):
+            connection.execute("SET session_replication_role = replica")
+            connection.execute("; ".join(f"DELETE FROM {name}" for name, _is_large in tables))
+        else:
+            connection.execute(f"TRUNCATE {', '.join(name for name, _is_large in tables)} RESTART IDENTITY CASCADE")
 
 
 TransactionTestCase._fixture_teardown = empty_all_tables  # type: ignore[method-assign]
@@ -109,11 +162,21 @@ TransactionTestCase._fixture_teardown = empty_all_tables  # type: ignore[method-
 class Process:
     """A real process of Causeway's, its output in a file, in a session of its own."""
 
-    def __init__(self, name: str, command: list[str], log: Path, environment: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        command: list[str],
+        log: Path,
+        environment: dict[str, str] | None = None,
+        *,
+        traced: bool = True,
+    ) -> None:
         self.name, self.log = name, log
         self.url = ""
         log.parent.mkdir(parents=True, exist_ok=True)
         variables = os.environ | {"CAUSEWAY_PROCESS": name, "PYTHONUNBUFFERED": "1"} | (environment or {})
+        if not traced:
+            variables.pop(TRACER, None)
         with log.open("wb") as output:
             self._popen = subprocess.Popen(
                 [sys.executable, "-m", *command],
@@ -221,20 +284,16 @@ def _is_worker_ready(process: Process, node: str) -> bool:
     return process.is_running and bool(app.control.ping(destination=[node], timeout=0.5))
 
 
-@pytest.fixture
-def process(transactional_db, request: pytest.FixtureRequest) -> Iterator[Callable[..., Process]]:
-    """A factory of real processes on this test's database and broker: worker, worker-large, beat, web.
-
-    `process("worker", SYNC_TASK_S="5")` returns when it is ready; several of one kind are fine, and each can be
-    killed. Whatever still runs when the test ends is stopped, newest first.
-    """
+@contextlib.contextmanager
+def processes(label: str) -> Iterator[Callable[..., Process]]:
+    """A factory of real processes on the test database and broker, which is emptied first; see the fixture `process`."""
     started: list[Process] = []
+    file_name = re.sub(r"[^\w.-]+", "_", label)[:80]
     _empty_broker()
 
     def start(name: str, **environment: str) -> Process:
         number = len(started)
-        test = re.sub(r"[^\w.-]+", "_", request.node.name)[:80]
-        log = plugin.HOME / "logs" / f"{test}-{number}-{name}.log"
+        log = plugin.HOME / "logs" / f"{file_name}-{number}-{name}.log"
         node = f"{name}-{number}-{time.monotonic_ns()}@test"
         port = free_port()
         commands = {
@@ -252,9 +311,22 @@ def process(transactional_db, request: pytest.FixtureRequest) -> Iterator[Callab
             made.wait_until(lambda: _is_worker_ready(made, node))
         return made
 
-    yield start
-    for made in reversed(started):
-        made.stop()
+    try:
+        yield start
+    finally:
+        for made in reversed(started):
+            made.stop()
+
+
+@pytest.fixture
+def process(transactional_db, request: pytest.FixtureRequest) -> Iterator[Callable[..., Process]]:
+    """A factory of real processes on this test's database and broker: worker, worker-large, beat, web.
+
+    `process("worker", SYNC_TASK_S="5")` returns when it is ready; several of one kind are fine, and each can be
+    killed. Whatever still runs when the test ends is stopped, newest first.
+    """
+    with processes(request.node.name) as start:
+        yield start
 
 
 def _empty_broker() -> None:
@@ -303,7 +375,8 @@ def _simulators() -> Iterator[Simulator]:
     home = plugin.HOME / name
     command = ["connections.sandbox", "--port", "0", "--home", str(home), "--ready-after-s", "0"]
     variables = {"SIMULATOR_DATABASE_URL": maintenance_dsn()}
-    process = Process("simulators", command, plugin.HOME / "logs" / f"{name}.log", variables)
+    # Their own tests start others: here every call of every other test would wait for the tracer.
+    process = Process("simulators", command, plugin.HOME / "logs" / f"{name}.log", variables, traced=False)
     process.wait_until(lambda: "simulators ready http" in process.output())
     found = re.search(r"simulators ready (\S+)", process.output())
     assert found

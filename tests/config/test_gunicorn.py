@@ -4,23 +4,25 @@ import http.client
 import json
 import socket
 import time
+from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from urllib.parse import urlsplit
 
 import pytest
 
-from tests.conftest import Process
-
-pytestmark = pytest.mark.django_db(transaction=True)
+from tests.conftest import Process, empty_all_tables, processes
 
 TIMEOUT_S = 1.5
 MIB = 1024 * 1024
 LINK = "/api/v1/plaid/link-token"
 
 
-@pytest.fixture
-def web(process) -> Process:
-    return process("web", WEB_READ_TIMEOUT_S=str(TIMEOUT_S))
+@pytest.fixture(scope="module")
+def web(django_db_setup) -> Iterator[Process]:
+    """One for all: what a client does to it must not be felt by the next."""
+    with processes("gunicorn") as start:
+        yield start("web", WEB_READ_TIMEOUT_S=str(TIMEOUT_S))
+    empty_all_tables()
 
 
 def dial(web: Process) -> socket.socket:
@@ -213,11 +215,14 @@ def test_client_that_takes_no_answer_is_let_go(web):
         assert healthy_after(web) < 0.5
 
 
+@pytest.mark.django_db(transaction=True)
 def test_no_patience_at_all_is_a_second_of_it(process):
     assert healthy_after(process("web", WEB_READ_TIMEOUT_S="0")) < 1
 
 
-def test_worker_that_ends_does_not_wait_for_stalled_clients(web):
+@pytest.mark.django_db(transaction=True)
+def test_worker_that_ends_does_not_wait_for_stalled_clients(process):
+    web = process("web", WEB_READ_TIMEOUT_S=str(TIMEOUT_S))
     with closing(dial(web)) as made:
         made.sendall(b"POST")
         began = time.monotonic()

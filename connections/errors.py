@@ -823,6 +823,10 @@ class AccessWithdrawn(PermanentError):
     default_code = "bank_revoked"
 
 
+class RemovedMeanwhile(AccessWithdrawn):
+    """Somebody removed it while it was asked for: over like any other, and no news to anybody."""
+
+
 class Misconfigured(ProviderError):
     """The installation's own keys or set-up are wrong: connections keep their states, an operator acts."""
 

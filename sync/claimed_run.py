@@ -13,10 +13,20 @@ from django.utils import timezone
 
 from config import correlation
 from config.logs import scrub
-from connections.errors import AccessWithdrawn, AccountsChanged, CausewayError, LeaseLost, NeedsReauth, RateLimited
+from connections.errors import (
+    AccessWithdrawn,
+    AccountsChanged,
+    CausewayError,
+    LeaseLost,
+    Misconfigured,
+    NeedsReauth,
+    RateLimited,
+    RemovedMeanwhile,
+)
 from connections.events import EventType, event_record, event_sql, event_values
 from connections.ids import uuid7
 from connections.models import Connection, PlaidItem
+from connections.models.connection import Wait
 from connections.providers.base import SyncPage
 from connections.services import lifecycle, plaid_news
 from connections.services.plaid_items import link_anew_if_repeated
@@ -114,7 +124,7 @@ def run_end(held: Claim, position: Position, final: SyncPage, ledger: Ledger) ->
         cursor.execute(
             f"""
             WITH before AS (
-                SELECT id AS before_id, {lifecycle.recovering()} OR failure_count > 0 AS is_recovery
+                SELECT id AS before_id, {lifecycle.recovering()} OR failure_count > 0 OR wait_reason = '{Wait.CONFIGURATION.value}' AS is_recovery
                 FROM connections_connection WHERE id = %(connection)s FOR NO KEY UPDATE
             ), healthy AS (
                 UPDATE connections_connection SET {lifecycle.success_assignments()},
@@ -231,6 +241,8 @@ def run_fail(held: Claim, position: Position, error: CausewayError) -> None:
             "code": error.code,
             "status": locked.status,
             "failures": locked.failure_count,
+            "is_quiet": isinstance(error, RemovedMeanwhile),
+            "is_operators": isinstance(error, Misconfigured),
         }
         event_record(EventType.SYNC_FAILED, connection_id=locked.pk, payload=told)
         fence(

@@ -52,11 +52,16 @@ def alert_on_event(event: DomainEvent) -> None:
         _open_for_provider(event)
     elif event.type == EventType.REMOVAL_FAILED:
         _open_for_connection(event, cause="removal_failed")
-    elif (
-        event.type in (EventType.REAUTH_REQUIRED, EventType.TOKEN_REFRESH_FAILED)
-        or event.payload.get("status") == Status.FAILED
-    ):
+    elif _is_alarming(event):
         _open_for_connection(event)
+
+
+def _is_alarming(event: DomainEvent) -> bool:
+    """A connection that only a person brings back, or whose syncs wait for an operator. What is tried again is not."""
+    if event.type in (EventType.REAUTH_REQUIRED, EventType.TOKEN_REFRESH_FAILED):
+        return True
+    told = event.payload
+    return told.get("is_operators", False) or (told.get("status") == Status.FAILED and not told.get("is_quiet"))
 
 
 def subject_of(event: DomainEvent) -> str:

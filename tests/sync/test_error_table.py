@@ -1,5 +1,6 @@
 """Every error that Plaid knows, provoked over HTTP at the simulator, and what is true in the database afterwards."""
 
+import time
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
@@ -14,10 +15,12 @@ from connections.providers.plaid.client import PlaidClient
 from connections.providers.plaid.errors import TABLE
 from connections.sandbox.faults import AFTER, BEFORE
 from connections.services import plaid_links
+from connections.services.event_dispatch import events_dispatch
 from connections.services.plaid_exchange import public_token_exchange
 from connections.services.plaid_items import credential_of, relink_completed
 from connections.services.plaid_removal import retired_items_remove
 from connections.services.provider_pauses import providers_probe
+from diagnostics.models import Alert
 from sync import engine
 from sync.models import RunStatus, SyncRun, Trigger
 from sync.services.dispatch import items_offer
@@ -77,6 +80,7 @@ SIGN_IN = asks("bank_sign_in_required")
 AT_THE_BANK = asks("bank_action_required")
 NO_ACCOUNTS = asks("bank_no_accounts")
 WITHDRAWN = After("bank_revoked", Status.FAILED, failures=1)
+REMOVED = replace(WITHDRAWN)  # the same, and nobody is told
 NOT_SUPPORTED = fails("bank_not_supported")
 NOT_ENABLED = fails("feature_not_enabled")
 BANK_DOWN = tries_again("bank_unavailable", 15 * MINUTE)
@@ -103,7 +107,7 @@ SYNC: dict[tuple[str, str], After] = {
     ("ITEM_ERROR", "NO_ACCOUNTS"): NO_ACCOUNTS,
     ("ITEM_ERROR", "ITEM_NOT_FOUND"): WITHDRAWN,
     ("INVALID_INPUT", "USER_PERMISSION_REVOKED"): WITHDRAWN,
-    ("ITEM_ERROR", "ITEM_CONCURRENTLY_DELETED"): WITHDRAWN,
+    ("ITEM_ERROR", "ITEM_CONCURRENTLY_DELETED"): REMOVED,
     ("ITEM_ERROR", "ITEM_NOT_SUPPORTED"): NOT_SUPPORTED,
     ("ITEM_ERROR", "MFA_NOT_SUPPORTED"): NOT_SUPPORTED,
     ("INSTITUTION_ERROR", "INSTITUTION_NO_LONGER_SUPPORTED"): NOT_SUPPORTED,
@@ -243,6 +247,7 @@ def assert_fails_and_comes_back(bank, expected: After, mend) -> None:
     assert bank.sync() == outcome
     assert_after(bank, expected)
     assert_item_kept(bank, before, expected)
+    assert open_alerts() == told_of(bank, expected)
     assert bank.ours() == ours
     assert bank.turn() == engine.Outcome.NOTHING
     assert items_offer().small == []
@@ -254,6 +259,21 @@ def assert_fails_and_comes_back(bank, expected: After, mend) -> None:
     else:
         assert again(bank) == engine.Outcome.SYNCED
     assert_healthy(bank)
+    assert open_alerts() == []
+
+
+def open_alerts() -> list[tuple]:
+    """(whose, why) of what operators see."""
+    events_dispatch(deadline=time.monotonic() + 10)
+    return list(Alert.objects.filter(recovered_at=None).values_list("connection_id", "cause"))
+
+
+def told_of(bank, expected: After) -> list[tuple]:
+    """Alarming is what only a person mends: the owner, or an operator. What is tried again by itself is not."""
+    if is_at_rest(expected):
+        return [(None, expected.code)]
+    is_persons = expected.status in (Status.FAILED, Status.NEEDS_REAUTH) or expected.reason == Wait.CONFIGURATION
+    return [(bank.connection.pk, expected.code)] if is_persons else []
 
 
 def is_at_rest(expected: After) -> bool:
@@ -283,7 +303,7 @@ def clear(bank) -> None:
     bank.simulator.control("DELETE", "faults")
 
 
-ROWS = {error: expected for error, expected in (SYNC | BY_RULE).items() if expected is not WITHDRAWN}
+ROWS = {error: expected for error, expected in (SYNC | BY_RULE).items() if expected not in (WITHDRAWN, REMOVED)}
 
 
 @pytest.mark.parametrize("error", ROWS, ids=".".join)
@@ -449,7 +469,7 @@ def test_accounts_are_read_again_after_plaid_disowned_one(synced):
     assert asked[-3:].count("/accounts/get") == 1
 
 
-GONE = [code for (_, code), expected in SYNC.items() if expected is WITHDRAWN]
+GONE = [code for (_, code), expected in SYNC.items() if expected == WITHDRAWN]
 
 
 @pytest.mark.parametrize("code", GONE)
@@ -461,6 +481,8 @@ def test_access_that_was_withdrawn_is_over_and_its_item_removed_once(synced, sim
     assert_after(synced, WITHDRAWN)
     assert_item_kept(synced, before, WITHDRAWN)
     assert synced.item.removed_at
+    is_quiet = SYNC["ITEM_ERROR" if code.startswith("ITEM") else "INVALID_INPUT", code] is REMOVED
+    assert open_alerts() == ([] if is_quiet else told_of(synced, WITHDRAWN))
     assert again(synced) == engine.Outcome.NOTHING
     with pytest.raises(errors.Conflict) as caught:
         run_request(connection_id=synced.connection.pk, trigger=Trigger.USER)

@@ -53,7 +53,7 @@ TABLE: dict[tuple[str, str], _Policy] = {
     },
     **{("ITEM_ERROR", code): _NO_ACCOUNTS for code in ("ACCESS_NOT_GRANTED", "NO_ACCOUNTS")},
     ("ITEM_ERROR", "ITEM_NOT_FOUND"): _REVOKED,
-    ("ITEM_ERROR", "ITEM_CONCURRENTLY_DELETED"): _REVOKED,
+    ("ITEM_ERROR", "ITEM_CONCURRENTLY_DELETED"): _Policy(errors.RemovedMeanwhile),
     ("INVALID_INPUT", "USER_PERMISSION_REVOKED"): _REVOKED,
     **{("ITEM_ERROR", code): _NOT_SUPPORTED for code in ("ITEM_NOT_SUPPORTED", "MFA_NOT_SUPPORTED")},
     **{

@@ -243,6 +243,9 @@ RESTART_BASE_S = env.seconds("RESTART_BASE_S", 1)  # `manage.py up` starts again
 RESTART_MAX_S = env.seconds("RESTART_MAX_S", 30)
 PLAID_RECURRING_S = env.seconds("PLAID_RECURRING_S", 300 if DEMO else 24 * 3600)  # the longest subscriptions go unread
 WEBHOOK_RETENTION_DAYS = env.integer("WEBHOOK_RETENTION_DAYS", 30, at_least=1)
+WEBHOOK_REFUSALS_ALERT = env.integer(
+    "WEBHOOK_REFUSALS_ALERT", 20
+)  # so many a provider and hour alert operators; 0: none
 CLEANUP_IDLE_S = env.seconds("CLEANUP_IDLE_S", 90 * 24 * 3600)  # unused for so long, a bank gets notice
 CLEANUP_GRACE_S = env.seconds("CLEANUP_GRACE_S", 14 * 24 * 3600)  # and so long after, it is removed
 HOUSEKEEPING_S = env.seconds("HOUSEKEEPING_S", 15)

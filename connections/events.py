@@ -42,6 +42,8 @@ class EventType(StrEnum):
     TOKEN_REFRESH_FAILED = "TokenRefreshFailed"  # noqa: S105 - a name, not a token
     PROVIDER_PAUSED = "ProviderPaused"
     PROVIDER_RESUMED = "ProviderResumed"
+    WEBHOOKS_REFUSED = "WebhooksRefused"
+    WEBHOOKS_REFUSED_ENDED = "WebhooksRefusedEnded"
     HEARTBEAT_FAILED = "HeartbeatFailed"
     INCIDENT_OPENED = "IncidentOpened"
     INCIDENT_RESOLVED = "IncidentResolved"

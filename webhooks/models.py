@@ -101,6 +101,8 @@ class WebhookRefusal(models.Model):
     count = models.PositiveIntegerField(default=1)
     last_reason = models.CharField(max_length=200, help_text="Which check refused the last of them.")
     last_at = models.DateTimeField()
+    told_at = models.DateTimeField(null=True, blank=True, help_text="They became many: operators were alerted.")
+    over_at = models.DateTimeField(null=True, blank=True, help_text="That it is over was told.")
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["provider", "hour"], name="refusals_of_an_hour")]

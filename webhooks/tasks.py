@@ -6,7 +6,7 @@ from uuid import UUID
 from celery import shared_task
 
 from webhooks.services import process as processing
-from webhooks.services import retention
+from webhooks.services import refusals, retention
 
 LIMIT_S = 30  # then the next tick goes on
 
@@ -30,5 +30,6 @@ def sweep() -> None:
 
 @shared_task
 def purge() -> int:
-    """Delete what is older than the retention. Safe to repeat."""
+    """Delete what is older than the retention, and tell where refusals have ended. Safe to repeat."""
+    refusals.refusals_end()
     return retention.events_purge()

@@ -13,7 +13,7 @@ from django.utils import timezone
 from connections.errors import CATALOGUE, FixedBy
 from connections.events import EventType
 from connections.models import Connection, DomainEvent
-from connections.models.connection import Status
+from connections.models.connection import Provider, Status
 from connections.services.consent import NOTICE_DAYS
 from diagnostics.models import Alert, AlertDelivery
 from diagnostics.services import owner_mail
@@ -25,6 +25,7 @@ OPENING = (
     EventType.PROVIDER_PAUSED,
     EventType.REMOVAL_FAILED,
     EventType.TOKEN_REFRESH_FAILED,
+    EventType.WEBHOOKS_REFUSED,
 )
 CLOSING = (
     EventType.SYNC_SUCCEEDED,
@@ -33,6 +34,7 @@ CLOSING = (
     EventType.PROVIDER_RESUMED,
     EventType.ITEM_REMOVED,
     EventType.TOKEN_ROTATED,
+    EventType.WEBHOOKS_REFUSED_ENDED,
 )
 
 _LOST_ACCESS = ("rotation_unknown", "access_refused", "access_lost")  # causes that another token ends
@@ -50,6 +52,8 @@ def alert_on_event(event: DomainEvent) -> None:
             alerts_close(subject=subject_of(event), keeping=() if is_gone else CONSENT_ENDS)
     elif event.type == EventType.PROVIDER_PAUSED:
         _open_for_provider(event)
+    elif event.type == EventType.WEBHOOKS_REFUSED:
+        _open_for_webhooks(event)
     elif event.type == EventType.REMOVAL_FAILED:
         _open_for_connection(event, cause="removal_failed")
     elif _is_alarming(event):
@@ -70,6 +74,8 @@ def subject_of(event: DomainEvent) -> str:
         return f"item:{event.payload['item_id']}"
     if event.connection_id:
         return f"connection:{event.connection_id}"
+    if event.type in (EventType.WEBHOOKS_REFUSED, EventType.WEBHOOKS_REFUSED_ENDED):
+        return f"webhooks:{event.payload['provider']}"
     return f"provider:{event.payload['provider']}:{event.payload['environment']}"
 
 
@@ -101,6 +107,20 @@ def _open_for_provider(event: DomainEvent) -> None:
         cause=cause,
         title=f"{place}: {known.title}",
         text=f"{known.detail} {known.remediation}\nAll work at {place} rests, and goes on by itself when it is let through again.",
+        correlation_id=event.correlation_id,
+    )
+
+
+def _open_for_webhooks(event: DomainEvent) -> None:
+    """One a provider: a wrong secret or environment here refuses them all, and in the end it stops sending."""
+    provider = Provider(event.payload["provider"]).label
+    page = f"{settings.PUBLIC_URL}{reverse('admin:webhooks_webhookrefusal_changelist')}"
+    alert_open(
+        subject=subject_of(event),
+        cause="webhook_unverified",
+        title=f"{provider}: webhooks are refused, {event.payload['count']} within the hour",
+        text=f"The last of them because of this: {event.payload['reason']}. A wrong secret or environment looks so, and so "
+        f"does somebody who forges them. A provider that is refused for long stops sending; changes are found by looking.\n{page}",
         correlation_id=event.correlation_id,
     )
 

@@ -13,7 +13,8 @@ from django.test import Client
 from django.utils import timezone
 
 from connections.providers.plaid.webhooks import Verified
-from diagnostics.models import ErrorEvent
+from connections.services.event_dispatch import events_dispatch
+from diagnostics.models import Alert, ErrorEvent
 from tests.webhooks.conftest import UPDATES, ended, link
 from webhooks import inbox
 from webhooks.models import WebhookEvent, WebhookRefusal
@@ -292,6 +293,39 @@ def test_refusals_are_counted_by_the_hour(bank, deliver):
     last = WebhookRefusal.objects.latest("last_at")
     assert (found, last.provider, last.last_reason) == (3, "plaid", "the HMAC does not fit the body")
     assert (last.hour.minute, last.hour.second) == (0, 0)
+
+
+def test_many_refusals_are_one_alert_until_an_hour_has_few(bank, deliver, settings):
+    settings.WEBHOOK_REFUSALS_ALERT = 3
+
+    def refuse(times: int) -> list[str]:
+        for _ in range(times):
+            assert deliver(UPDATES, **{"X-Plaid-Signature": "0" * 64}).status_code == 401
+        return open_alerts()
+
+    def open_alerts() -> list[str]:
+        events_dispatch(deadline=time.monotonic() + 10)
+        return list(Alert.objects.filter(recovered_at=None).values_list("subject", flat=True))
+
+    def an_hour_later() -> int:
+        for many in WebhookRefusal.objects.order_by("hour"):
+            WebhookRefusal.objects.filter(pk=many.pk).update(hour=many.hour - timedelta(hours=1))
+        return refusals.refusals_end()
+
+    assert refuse(2) == []
+    assert refuse(3) == ["webhooks:plaid"]
+    assert "the HMAC does not fit the body" in Alert.objects.get().text
+    assert an_hour_later() == 0
+    assert refuse(3) == ["webhooks:plaid"]
+    assert (Alert.objects.get().connection, Alert.objects.get().occurrences) == (None, 2)
+    assert (an_hour_later(), an_hour_later(), an_hour_later()) == (0, 1, 0)
+    assert open_alerts() == []
+    assert refuse(3) == ["webhooks:plaid"]
+    settings.WEBHOOK_REFUSALS_ALERT = 0
+    an_hour_later()
+    assert WebhookRefusal.objects.filter(told_at__isnull=False).count() == 3
+    refuse(4)
+    assert WebhookRefusal.objects.filter(told_at__isnull=False).count() == 3
 
 
 def test_refusal_that_cannot_be_counted_is_one_all_the_same(bank, deliver, monkeypatch):

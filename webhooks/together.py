@@ -15,6 +15,8 @@ class _Call(Generic[Given, Result]):
         self.given = given
         self.results: list[Result] = []
         self.error: BaseException | None = None
+        self.news = threading.Lock()  # released when it is done, or when it is its thread's turn to do what waits
+        self.news.acquire()
 
     @property
     def is_done(self) -> bool:
@@ -25,6 +27,8 @@ class Together(Generic[Given, Result]):
     """Calls of one process as few pieces of work: while one is under way, all that come in the meantime are the next.
 
     Nobody waits for company: a call that is alone is done at once. What `do` raises is raised in every call of its piece.
+    Each thread is woken once, and at once: whoever has done a piece first hands the turn to the next that waits, then
+    their results to those whose piece it was.
 
     do: the results in the order of what was given. most: in one piece.
     """
@@ -32,25 +36,39 @@ class Together(Generic[Given, Result]):
     def __init__(self, do: Callable[[Sequence[Given]], Sequence[Result]], *, most: int) -> None:
         self._do, self._most = do, most
         self._waiting: list[_Call[Given, Result]] = []
-        self._turn = threading.Lock()
+        self._changing = threading.Lock()
+        self._is_under_way = False
 
     def __call__(self, given: Given) -> Result:
         call: _Call[Given, Result] = _Call(given)
-        self._waiting.append(call)  # atomic; taken out by whoever has the turn
-        while not call.is_done:
-            with self._turn:
-                if not call.is_done:
-                    self._do_waiting()
+        with self._changing:
+            self._waiting.append(call)
+            is_ours, self._is_under_way = not self._is_under_way, True
+        if not is_ours:
+            call.news.acquire()
+        if not call.is_done:
+            self._do_waiting()
         if call.error is not None:
             raise call.error
         return call.results[0]
 
     def _do_waiting(self) -> None:
-        calls = self._waiting[: self._most]
-        del self._waiting[: len(calls)]
+        """The caller's own is the first of what waits."""
+        with self._changing:
+            calls = self._waiting[: self._most]
+            del self._waiting[: len(calls)]
         try:
             for call, result in zip(calls, self._do([call.given for call in calls]), strict=True):
                 call.results.append(result)
         except BaseException as error:  # noqa: BLE001 - raised by each of its calls
             for call in calls:
                 call.error = call.error or error
+        self._hand_over()
+        for call in calls[1:]:
+            call.news.release()
+
+    def _hand_over(self) -> None:
+        with self._changing:
+            self._is_under_way = bool(self._waiting)
+            if self._waiting:
+                self._waiting[0].news.release()

@@ -1,6 +1,7 @@
 """Webhooks that come at the same time share a statement, and nothing else."""
 
 import json
+import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -16,11 +17,14 @@ from webhooks.together import Together
 
 
 def in_one_piece(together: Together, count: int, work) -> list[Future]:
-    """`work(number)` in threads whose calls all wait before any of them has its turn."""
+    """`work(number)` in threads whose calls all wait before any of them has its turn, in this order."""
+    together._is_under_way = True
     with ThreadPoolExecutor(count) as pool:
-        with together._turn:
-            futures = [pool.submit(work, number) for number in range(count)]
-            wait_until(lambda: len(together._waiting) == count, 10)
+        futures = []
+        for number in range(count):
+            futures.append(pool.submit(work, number))
+            assert wait_until(lambda waiting=number + 1: len(together._waiting) == waiting, 10, 0.001)
+        together._hand_over()
         return futures
 
 
@@ -36,6 +40,44 @@ def test_what_waits_is_done_in_one_piece_and_everybody_gets_the_own_result():
     futures = in_one_piece(together, 5, together)
     assert [future.result() for future in futures] == [0, 2, 4, 6, 8]
     assert [len(piece) for piece in pieces] == [1, 3, 2]
+
+
+def test_who_is_done_does_not_wait_for_the_next_piece():
+    is_begun, may_end = threading.Event(), threading.Event()
+
+    def do(numbers):
+        if 2 in numbers:
+            is_begun.set()
+            may_end.wait(10)
+        return list(numbers)
+
+    together = Together(do, most=2)
+    together._is_under_way = True
+    with ThreadPoolExecutor(3) as pool:
+        futures = []
+        for number in range(3):
+            futures.append(pool.submit(together, number))
+            assert wait_until(lambda waiting=number + 1: len(together._waiting) == waiting, 10, 0.001)
+        together._hand_over()
+        try:
+            assert is_begun.wait(10)
+            assert [future.result(10) for future in futures[:2]] == [0, 1]
+            assert not futures[2].done()
+        finally:
+            may_end.set()
+    assert together(2) == 2
+
+
+def test_a_crowd_that_comes_again_and_again_is_served_to_the_last():
+    together = Together(lambda numbers: [number * 2 for number in numbers], most=3)
+
+    def work(number: int) -> list[int]:
+        return [together(number * 100 + turn) for turn in range(100)]
+
+    with ThreadPoolExecutor(8) as pool:
+        for number, results in enumerate(pool.map(work, range(8), timeout=60)):
+            assert results == [(number * 100 + turn) * 2 for turn in range(100)]
+    assert (together._waiting, together._is_under_way) == ([], False)
 
 
 def test_an_error_is_that_of_its_own_piece_only():

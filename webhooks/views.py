@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Mapping
 from uuid import UUID
 
+import orjson
 from django.conf import settings
 from django.core.exceptions import RequestDataTooBig
 from django.db import DatabaseError
@@ -26,11 +27,11 @@ from webhooks.services import refusals
 RETRY_AFTER_S = 30
 
 
-class _Kept(JsonResponse):
+class _Kept(HttpResponse):
     """200 for a webhook that is in the database. Whoever does the work is woken once the answer is on its way."""
 
     def __init__(self, told: Mapping[str, object], task: str) -> None:
-        super().__init__(dict(told))
+        super().__init__(orjson.dumps(told), content_type="application/json")
         self._task = task
         self._correlation_id = correlation.current()
 
@@ -72,8 +73,8 @@ def plaid(request: HttpRequest) -> HttpResponse:
         return _not_a_post(request)
     try:
         raw = request.body
-        verified = plaid_webhooks.check_signature(request.headers, raw)
         event = plaid_webhooks.parse(raw)
+        verified = plaid_webhooks.check_signature(request.headers, raw, event)
         return KeptResponse(inbox.receive(raw=raw, headers=request.headers, verified=verified, event=event))
     except plaid_webhooks.UnverifiedWebhook as error:
         refusals.refusal_count(provider=Provider.PLAID, reason=error.operator_detail)

@@ -40,14 +40,17 @@ class Signer:
             **fields,
         }
 
+    @property
+    def pem(self) -> bytes:
+        return self.private.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+
     def headers(
         self, body: bytes = BODY, *, age_s: float = 0, header: dict | None = None, **claims
     ) -> CaseInsensitiveMapping:
         claims = {"iat": int(time.time() - age_s), "request_body_sha256": hashlib.sha256(body).hexdigest()} | claims
-        pem = self.private.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-        token = jwt.encode(claims, pem, algorithm="ES256", headers={"kid": self.jwk["kid"]} | (header or {}))
+        token = jwt.encode(claims, self.pem, algorithm="ES256", headers={"kid": self.jwk["kid"]} | (header or {}))
         return CaseInsensitiveMapping({"plaid-verification": token})
 
 
@@ -178,11 +181,54 @@ def test_iat_must_be_a_moment(signer, iat):
 
 
 def test_iat_must_be_there(signer):
-    pem = signer.private.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
+    pem = signer.pem
     token = jwt.encode({"request_body_sha256": "x"}, pem, algorithm="ES256", headers={"kid": "key-1"})
     assert refusal(CaseInsensitiveMapping({"Plaid-Verification": token}))
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {"exp": int(time.time()) - 3600},
+        {"nbf": int(time.time()) + 3600},
+        *({name: moment} for name in ("exp", "nbf") for moment in (None, "1", [], True, float("nan"))),
+    ],
+)
+def test_other_moments_hold_where_they_are_named(signer, claims):
+    assert refusal(signer.headers(**claims))
+    now = time.time()
+    assert check_signature(signer.headers(exp=now + 100, nbf=now - 100), BODY)
+
+
+@pytest.mark.parametrize("claims", [b"[1]", b"1", b"null", b"", b"{", b"\xff", b"[" * 5000])
+def test_claims_are_an_object(signer, claims):
+    token = jwt.PyJWS().encode(claims, signer.pem, "ES256", {"kid": "key-1"})
+    assert refusal(CaseInsensitiveMapping({"Plaid-Verification": token}))
+
+
+@pytest.mark.parametrize("header", [{"crit": ["exp"], "exp": 1}, {"crit": []}])
+def test_a_signature_of_another_kind_is_refused(signer, header):
+    assert refusal(signer.headers(header=header)) == "the signature is of an unknown kind"
+
+
+@pytest.mark.parametrize("place", range(3))
+@pytest.mark.parametrize("spoiled", ["!", "=", "\n", " ", "AAAA", "."])
+def test_a_token_is_taken_to_the_letter(signer, place, spoiled):
+    parts = signer.headers()["Plaid-Verification"].split(".")
+    for written in (parts[place] + spoiled, spoiled + parts[place], parts[place][:-4]):
+        token = ".".join([*parts[:place], written, *parts[place + 1 :]])
+        assert refusal(CaseInsensitiveMapping({"Plaid-Verification": token}))
+
+
+def test_one_changed_bit_of_what_is_signed_is_refused(signer):
+    header, claims, signature = signer.headers()["Plaid-Verification"].split(".")
+    said = base64.urlsafe_b64decode(claims + "==")
+    claims = base64.urlsafe_b64encode(said.replace(b'"iat"', b'"Iat"') + b" ").rstrip(b"=").decode()
+    token = f"{header}.{claims}.{signature}"
+    assert refusal(CaseInsensitiveMapping({"Plaid-Verification": token})) == "the signature does not hold"
+    zeros = "A" * 86
+    token = f"{header}.{claims}.{zeros}"
+    assert refusal(CaseInsensitiveMapping({"Plaid-Verification": token})) == "the signature does not hold"
 
 
 @pytest.mark.parametrize("digest", ["", None, 7, "0" * 64, "é"])

@@ -35,15 +35,18 @@ _PAIR_MARKS = ("secret", "password", "passwd", "token", "api")
 _SECRET_NAME = re.compile(
     r"secret|password|token(?!_prefix)|authorization|cookie|credential|api_key|dsn|private", re.IGNORECASE
 )
+_NAME_MARKS = (*_PAIR_MARKS, "authorization", "cookie", "credential", "dsn", "private")
 HIDDEN = "[hidden]"
 _SHORTEST = 8  # a shorter one would turn up in ordinary words
 _known: list[re.Pattern[str]] = []
+_known_texts: list[str] = []
 
 
 def keep_secret(secrets: Iterable[str]) -> None:
     """Hide the installation's own secrets wherever they turn up, whatever they look like."""
     found = sorted({secret for secret in secrets if len(secret) >= _SHORTEST}, key=len, reverse=True)
     _known[:] = [re.compile("|".join(map(re.escape, found)))] if found else []
+    _known_texts[:] = found
 
 
 def storable(text: str) -> str:
@@ -69,6 +72,27 @@ def scrub(value: Any, *, name: str = "") -> Any:
 def scrub_bytes(raw: bytes) -> bytes:
     """The bytes, whatever they are, without what looks like a secret."""
     return _without_secrets(raw.decode("latin-1")).encode("latin-1")
+
+
+def is_plain(raw: bytes) -> bool:
+    """Whether nothing would be hidden in these bytes, nor in what they say as JSON. False: one has to look closely.
+
+    Most of what providers send is plain, and to look once costs a tenth of looking at every name and text in it.
+    """
+    if not raw.isascii() or b"\\" in raw:  # what is escaped is not what it looks like
+        return False
+    text = raw.decode()
+    folded = text.lower()
+    for secret in _known_texts:
+        if secret in text:
+            return False
+    for mark in _VALUE_MARKS:
+        if mark in text:
+            return False
+    for mark in _NAME_MARKS:  # loops, as a generator would take longer than what it looks for  # noqa: SIM110
+        if mark in folded:
+            return False
+    return True
 
 
 def _without_secrets(text: str) -> str:

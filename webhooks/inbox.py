@@ -35,7 +35,7 @@ from django.utils import timezone
 
 from config import correlation
 from config.cursors import OwnConnection, Prepared
-from config.logs import scrub, scrub_bytes
+from config.logs import is_plain, scrub, scrub_bytes
 from connections.ids import uuid7
 from connections.providers.base import Json
 from connections.providers.plaid.webhooks import InboundEvent, Verified
@@ -250,15 +250,17 @@ def _without_secrets(raw: bytes, payload: Json | None) -> tuple[str | None, byte
 
     The message is None where it is no JSON object, or nested beyond reason.
     """
-    plain = scrub_bytes(raw)
-    if payload is None:
-        return None, plain
     try:
+        if payload is not None and is_plain(raw):
+            return _json(payload), raw
+        plain = scrub_bytes(raw)
+        if payload is None:
+            return None, plain
         shown = scrub(payload)
         written = _json(shown)
         return written, (plain if shown == payload else written.encode())
     except (RecursionError, TypeError):  # orjson writes less deeply than it reads
-        return None, plain
+        return None, scrub_bytes(raw)
 
 
 def _json(value: Any) -> str:

@@ -140,3 +140,46 @@ FRAGMENTS += ["Failing row contains ", "(", "Secret", "API", "apiKey", "Token", 
 def test_looking_for_marks_first_spares_no_secret(text):
     every = logs._SECRET_VALUE.sub(logs.HIDDEN, text)
     assert logs.scrub(text) == logs._SECRET_PAIR.sub(rf"\1\2{logs.HIDDEN}", every)
+
+
+# --- bytes in which there is nothing to hide ---
+PLAIN = {"webhook_type": "TRANSACTIONS", "item_id": "9xBnVo7", "n": 1, "list": ["x", None, True]}
+
+
+@pytest.mark.parametrize("secret", [*SECRETS, "Failing row contains (1, 2)."])
+def test_bytes_with_a_secret_are_not_plain(secret):
+    assert logs.is_plain(json.dumps(PLAIN).encode())
+    assert not logs.is_plain(json.dumps(PLAIN | {"x": f"it said {secret}."}).encode())
+
+
+def test_bytes_with_the_installations_own_secret_are_not_plain(settings):
+    for secret in (settings.SECRET_KEY, settings.JOBS_SECRET, settings.PLAID_SECRET):
+        assert not logs.is_plain(json.dumps(PLAIN | {"x": f"it said {secret}."}).encode())
+
+
+NAMES = ["secret", "passwd", "Password", "access_token", "authorization", "set-cookie", "credential", "api_key", "dsn"]
+
+
+@pytest.mark.parametrize("name", [*NAMES, "private", "apiKey", "toKen", "pass\u017fword", "pr\u0131vate"])
+def test_bytes_that_name_a_secret_are_not_plain(name):
+    for written in (json.dumps({name: "x"}), json.dumps({name: "x"}, ensure_ascii=False)):
+        assert not logs.is_plain(written.encode())
+
+
+def test_bytes_that_escape_are_not_taken_for_what_they_look_like():
+    assert not logs.is_plain(b'{"x": "\\u0063wt_abcdefgh"}')
+    assert not logs.is_plain(b"\xff")
+
+
+@given(
+    st.dictionaries(
+        st.lists(st.sampled_from(FRAGMENTS), max_size=3).map("".join),
+        st.lists(st.sampled_from(FRAGMENTS)).map("".join),
+        max_size=3,
+    )
+)
+def test_in_plain_bytes_nothing_would_be_hidden(message):
+    raw = json.dumps(message).encode()
+    if logs.is_plain(raw):
+        assert scrub(message) == message
+        assert logs.scrub_bytes(raw) == raw

@@ -79,6 +79,8 @@ class _Bell:
         self._pid = 0
 
     def ring(self, task: str) -> None:
+        if task in self._rung and self._pid == os.getpid():
+            return  # not sent yet, so it will be from now on: no need to queue up for saying so again
         with self._changed:
             if self._pid != os.getpid():  # threads do not survive a fork
                 self._pid = os.getpid()

@@ -32,11 +32,12 @@ class WebhookEvent(models.Model):
         on_delete=models.PROTECT,
         null=True,
         blank=True,
+        db_index=False,  # `webhook_by_workspace` begins with it
         related_name="+",
         help_text="Unknown until the Item is.",
     )
     connection = models.ForeignKey(
-        Connection, on_delete=models.CASCADE, null=True, blank=True, related_name="webhook_events"
+        Connection, on_delete=models.CASCADE, null=True, blank=True, db_index=False, related_name="webhook_events"
     )
     provider = models.CharField(max_length=20, choices=Provider)
     environment = models.CharField(max_length=20, choices=Environment, blank=True)

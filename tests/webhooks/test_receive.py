@@ -52,6 +52,26 @@ def test_it_takes_one_statement(bank, deliver, woken, monkeypatch):
     assert len(statements) == 1
 
 
+def test_it_is_written_to_no_index_that_another_makes_needless():
+    with connection.cursor() as cursor:
+        cursor.execute("""
+            SELECT indexrelid::regclass::text, indkey::text, indpred IS NULL, bool_or(class.opcname LIKE '%pattern%')
+            FROM pg_index JOIN pg_opclass class ON class.oid = ANY (indclass)
+            WHERE indrelid = 'webhooks_webhookevent'::regclass GROUP BY indexrelid, indkey::text, indpred IS NULL
+        """)
+        indexes = cursor.fetchall()
+    assert [name for name, _, _, is_for_prefixes in indexes if is_for_prefixes] == []
+    whole = {name: columns.split() for name, columns, is_whole, _ in indexes if is_whole}
+    repeated = [
+        (one, other)
+        for one, columns in whole.items()
+        for other, longer in whole.items()
+        if one != other and longer[: len(columns)] == columns
+    ]
+    assert repeated == []
+    assert len(indexes) == 7
+
+
 def test_correlation_id_of_the_delivery_is_kept(bank, deliver, woken):
     answer = deliver(UPDATES | {"item_id": bank.item_id}, **{"X-Correlation-ID": "from-outside"})
     assert answer["X-Correlation-ID"] == "from-outside"

@@ -24,7 +24,7 @@ _DROP_PREFIXES = r"""
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('webhooks', '0004_refusals_and_replays'),
+        ('webhooks', '0005_refusals_told'),
     ]
 
     operations = [

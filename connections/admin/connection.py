@@ -295,6 +295,7 @@ class ConnectionAdmin(ConsoleAdmin):
                     "last_used_at_exact",
                     "reauth_due_at_exact",
                     "failure_count",
+                    "failing_since_exact",
                     "wait_reason",
                     "next_attempt_at_exact",
                 )

@@ -101,6 +101,9 @@ class Connection(TenantModel):
         null=True, blank=True, help_text="How many days ahead that notice was: the smallest so far."
     )
     failure_count = models.PositiveIntegerField(default=0, help_text="Failures in a row; a success sets it to 0.")
+    failing_since = models.DateTimeField(
+        null=True, blank=True, help_text="The first of these failures; null: there are none."
+    )
     next_attempt_at = models.DateTimeField(null=True, blank=True, help_text="Not tried before this.")
     wait_reason = models.CharField(max_length=20, choices=Wait, default=Wait.NONE, blank=True)
     error_code = models.CharField(max_length=64, blank=True)

@@ -106,8 +106,8 @@ def success_assignments() -> str:
     return (
         f"status = CASE WHEN {recovering()} THEN '{target.value}' ELSE status END, "
         f"status_reason = CASE WHEN {recovering()} THEN '' ELSE status_reason END, "
-        "last_sync_at = now(), updated_at = now(), failure_count = 0, next_attempt_at = NULL, wait_reason = '', "
-        "error_code = '', error_detail = '', error_correlation_id = '', error_at = NULL"
+        "last_sync_at = now(), updated_at = now(), failure_count = 0, failing_since = NULL, "
+        "next_attempt_at = NULL, wait_reason = '', error_code = '', error_detail = '', error_correlation_id = '', error_at = NULL"
     )
 
 
@@ -145,6 +145,7 @@ def record_failure(connection: Connection, error: CausewayError) -> None:
         apply(connection, Event.REAUTH_NEEDED, reason=error.detail)
         connection.next_attempt_at, connection.wait_reason = None, Wait.NONE
         return
+    connection.failing_since = connection.failing_since or timezone.now()
     connection.failure_count += 1
     base_s = max(error.retry_after_s or 0, settings.BACKOFF_BASE_S)
     wait_s = backoff_s(connection.failure_count, base_s=base_s, max_s=_longest_wait_s(error))
@@ -162,9 +163,12 @@ def _wait(connection: Connection, reason: Wait, seconds: float) -> None:
 
 
 def _is_patient_with(connection: Connection, error: CausewayError) -> bool:
-    """A bank that is down for hours is the bank's trouble: nobody is alarmed while the last sync is less than a day old."""
-    last = connection.last_sync_at or connection.created_at
-    return error.code == "bank_unavailable" and last is not None and timezone.now() - last < BANK_OUTAGE_PATIENCE
+    """A bank that is down for hours is the bank's trouble: nobody is alarmed until syncs have failed for a day.
+
+    When it was last read says nothing: one without news is read once a day.
+    """
+    since = connection.failing_since
+    return error.code == "bank_unavailable" and since is not None and timezone.now() - since < BANK_OUTAGE_PATIENCE
 
 
 def _longest_wait_s(error: CausewayError) -> float:
@@ -193,7 +197,7 @@ def clear_backoff(connection: Connection) -> bool:
 
 def forget_troubles(connection: Connection) -> None:
     """Whatever was wrong, or is waited for, is over (not saved here)."""
-    connection.failure_count, connection.reauth_due_at = 0, None
+    connection.failure_count, connection.failing_since, connection.reauth_due_at = 0, None, None
     connection.next_attempt_at, connection.wait_reason = None, Wait.NONE
     connection.error_code = connection.error_detail = connection.error_correlation_id = ""
     connection.error_at = None

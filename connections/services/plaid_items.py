@@ -134,7 +134,7 @@ def _repaired(connection: Connection) -> None:
     """Active again, its troubles forgotten; a wait that the provider imposed stays."""
     lifecycle.apply(connection, lifecycle.Event.RECOVERED)
     lifecycle.clear_backoff(connection)
-    connection.failure_count, connection.reauth_due_at = (0, None)
+    connection.failure_count, connection.failing_since, connection.reauth_due_at = 0, None, None
     connection.last_used_at = timezone.now()  # whoever repairs it wants it
     connection.error_code = connection.error_detail = connection.error_correlation_id = ""
     connection.error_at = None

@@ -335,6 +335,7 @@ _MOVED = [
     "status_reason",
     "reauth_due_at",
     "failure_count",
+    "failing_since",
     "next_attempt_at",
     "wait_reason",
     "error_code",

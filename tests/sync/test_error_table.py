@@ -405,15 +405,21 @@ def test_plaids_outage_is_asked_after_within_the_hour_and_never_more_rarely(sync
 
 
 def test_a_bank_that_is_down_alarms_nobody_for_a_day(synced):
+    Connection.objects.update(last_sync_at=timezone.now() - timedelta(hours=25))  # as at its daily reading
+    began = timezone.now()
     seen = fail(synced, ("INSTITUTION_ERROR", "INSTITUTION_DOWN"), 7)
     for number, connection in enumerate(seen[:4]):
         assert_waits(connection, (900 * 2**number * 0.8, 900 * 2**number * 1.2))
     for connection in seen[5:]:
         assert_waits(connection, (0.8 * 6 * HOUR, 6 * HOUR))
     assert {connection.status for connection in seen} == {Status.ACTIVE}
-    Connection.objects.update(last_sync_at=timezone.now() - timedelta(hours=25))
+    assert {connection.failing_since for connection in seen} == {seen[0].failing_since}
+    assert seen[0].failing_since > began
+    Connection.objects.update(failing_since=timezone.now() - timedelta(hours=25))
     (after_a_day,) = fail(synced, ("INSTITUTION_ERROR", "INSTITUTION_DOWN"), 1)
     assert (after_a_day.status, after_a_day.error_code) == (Status.FAILED, "bank_unavailable")
+    assert synced.sync() == engine.Outcome.SYNCED
+    assert Connection.objects.get().failing_since is None
 
 
 NOBODYS_FAILURE = [

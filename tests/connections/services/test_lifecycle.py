@@ -115,7 +115,8 @@ def test_news_ends_a_back_off():
 
 def test_a_bank_that_is_down_alarms_nobody_for_a_day_and_is_asked_less_and_less(settings):
     settings.BACKOFF_BASE_S, settings.BACKOFF_MAX_S = 30, 6 * 3600
-    connection, waits = at(Status.ACTIVE, last_sync_at=timezone.now()), []
+    long_ago = timezone.now() - timedelta(days=3)  # it was paused, or has no news and is read once a day
+    connection, waits = at(Status.ACTIVE, last_sync_at=long_ago, created_at=long_ago), []
     down = errors.TemporaryError(code="bank_unavailable", retry_after_s=900)
     for _ in range(6):
         lifecycle.record_failure(connection, down)
@@ -123,7 +124,10 @@ def test_a_bank_that_is_down_alarms_nobody_for_a_day_and_is_asked_less_and_less(
     assert connection.status == Status.ACTIVE
     assert all(0.79 * 900 * 2**n < wait < 1.21 * 900 * 2**n for n, wait in enumerate(waits[:4]))
     assert waits[5] <= 6 * 3600 * 1.2
-    connection.last_sync_at = timezone.now() - timedelta(hours=25)
+    connection.failing_since = timezone.now() - timedelta(hours=23, minutes=59)
+    lifecycle.record_failure(connection, down)
+    assert connection.status == Status.ACTIVE
+    connection.failing_since -= timedelta(minutes=2)
     lifecycle.record_failure(connection, down)
     assert connection.status == Status.FAILED
 

@@ -34,6 +34,7 @@ from connections.providers.supabase.ddl import contract_of
 from connections.selectors import oauth_of
 from connections.services.access import access_of, callback_url
 from connections.services.activating import connection_activate
+from connections.services.configuring import connection_change
 from connections.services.disconnecting import by_person, connection_disconnect
 from connections.services.errands import disconnect_settle
 from connections.services.lifecycle import TRANSITIONS, Event
@@ -324,6 +325,11 @@ class ConnectionAdmin(ConsoleAdmin):
             },
         ),
     )
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        """All that is edited here is the name: as the API changes it."""
+        if form.changed_data:
+            connection_change(connection_id=obj.pk, actor=cast(User, request.user), name=obj.name)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet:
         return super().get_queryset(request).defer("plaid_item__institution_logo")

@@ -324,6 +324,7 @@ def test_signing_in_and_out_of_the_console_is_on_record(console, bob):
 
 def test_what_is_edited_and_done_in_the_console_is_on_record(console, alice, bob):
     bank = make_bank(alice)
+    bank_was = bank.name
     console.post(reverse("admin:connections_connection_change", args=[bank.pk]), {"name": "Renamed"})
     bank.refresh_from_db()
     assert bank.name == "Renamed"
@@ -333,6 +334,7 @@ def test_what_is_edited_and_done_in_the_console_is_on_record(console, alice, bob
     console.post(reverse("admin:connections_accesstoken_verb", args=[token.pk, "revoke"]))
     done = actions(actor=bob.user, object_id__in=[str(bank.pk), str(token.pk), str(alice.user.pk)])
     assert done == [
+        "connection_renamed",
         "console_changed",
         "connection_paused",
         "console_changed",
@@ -341,6 +343,7 @@ def test_what_is_edited_and_done_in_the_console_is_on_record(console, alice, bob
         "token_revoked",
         "console_changed",
     ]
+    assert SecurityEvent.objects.get(action="connection_renamed").details == {"was": bank_was, "now": "Renamed"}
     edit = SecurityEvent.objects.filter(action="console_changed").earliest("pk")
     assert (edit.workspace_id, edit.object_type) == (alice.workspace.pk, "connection")
     assert edit.details == {"kind": "change", "change": "Changed Name."}

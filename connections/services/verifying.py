@@ -7,7 +7,7 @@ about: if that is not the current one any more when it ends, nothing follows fro
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from datetime import timedelta
 from typing import Any
@@ -79,20 +79,26 @@ def verifications_run(*, deadline: float) -> int:
     return count
 
 
-def _claim() -> Verification | None:
-    """One that nobody is at: new, or left behind by a worker that died."""
+def verification_answer(verification_id: UUID) -> None:
+    """Answer this one, if nobody is at it."""
+    if claimed := _claim("id = %s AND", [verification_id]):
+        verification_run(claimed)
+
+
+def _claim(which: str = "", values: Sequence[Any] = ()) -> Verification | None:
+    """One that nobody is at: new, or left behind by a worker that died. which: a condition in SQL, with its AND."""
     with database.cursor() as cursor:
         cursor.execute(
-            """
+            f"""
             UPDATE connections_verification SET lease_token = %s, lease_expires_at = now() + %s * interval '1 second',
                 attempts = attempts + 1, checks = '[]'
             WHERE id = (
                 SELECT id FROM connections_verification
-                WHERE status = 'running' AND (lease_expires_at IS NULL OR lease_expires_at < now())
+                WHERE {which} status = 'running' AND (lease_expires_at IS NULL OR lease_expires_at < now())
                 ORDER BY id LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED
             ) RETURNING id
             """,
-            [uuid4(), settings.LEASE_S],
+            [uuid4(), settings.LEASE_S, *values],
         )
         row = cursor.fetchone()
     return Verification.objects.select_related("connection").get(pk=row[0]) if row else None

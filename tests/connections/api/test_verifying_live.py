@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from connections.models import Connection, Verification
+from connections.waking import wake
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -40,6 +41,19 @@ def test_a_worker_answers_within_the_request_and_a_killed_one_is_followed_by_ano
     assert (status, found["status"], found["id"]) == (200, "passed", asked[1]["id"])
     assert running.get().attempts == 2
     assert Connection.objects.get().status == "active"
+
+
+def test_somebody_who_waits_is_answered_while_every_worker_is_at_a_long_sync(link, alice, process):
+    slow, bank = link(transactions=1, accounts=1), link(transactions=1, accounts=1)
+    slow.fault("latency", seconds=20)
+    slow.dirty()
+    web, worker = process("web"), process("worker", PLAID_TIMEOUT_S="60")  # of one process
+    wake("sync.tasks.execute", [str(slow.item.pk)])
+    worker.wait_until(lambda: slow.item.lease_token is not None, 20)
+    status, found = post(f"{web.url}/api/v1/connections/{bank.connection.pk}/verify?wait=1", alice)
+    assert (status, found["status"]) == (200, "passed")
+    assert slow.item.lease_token, "it is still being read"
+    worker.kill()
 
 
 def test_a_login_in_trouble_fails_and_one_that_was_repaired_elsewhere_goes_on(link, alice, simulator):

@@ -355,7 +355,7 @@ def _detail(look: _Look, path: str, kind: str, detail: Mapping[str, Any], amount
 
 
 def _refuse_wrong_amount(look: _Look, path: str, qty: Any, price: Any, amount: Any) -> None:
-    """QuickBooks multiplies, rounds to cents, and refuses what differs (6070)."""
+    """QuickBooks multiplies, rounds to cents, and refuses what differs (6070). Half a cent may go either way."""
     if abs(qty * price - amount) > Decimal("0.005"):
         look.refuse(path.rpartition(".")[0] + ".Amount", "This is not Qty times UnitPrice.")
 

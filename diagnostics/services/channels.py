@@ -145,4 +145,7 @@ def _instance(url: str) -> Any:
     import apprise
 
     logging.getLogger("apprise").propagate = False  # its lines may quote a URL; what it says is kept with the delivery
-    return apprise.Apprise.instantiate(url, suppress_exceptions=True)
+    made = apprise.Apprise.instantiate(url, suppress_exceptions=True)
+    if isinstance(made, apprise.NotifyBase):
+        made.redirects = False  # an alert goes where the operator has said, whatever its receiver answers
+    return made

@@ -25,7 +25,7 @@ class Sink:
 
     def __init__(self) -> None:
         self.got: list[dict] = []
-        self.status = 200
+        self.status, self.location = 200, ""
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), self.handler())
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
         self.url = f"json://operator:s3cret-password@127.0.0.1:{self.server.server_port}/hook/t0ken-in-path?+X-Key=t0ken-in-header"
@@ -37,6 +37,8 @@ class Sink:
                 if sink.status == 200:
                     sink.got.append(json.loads(body))
                 self.send_response(sink.status)
+                if sink.location:
+                    self.send_header("Location", sink.location)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
 
@@ -130,6 +132,20 @@ def test_a_channel_that_is_down_gets_the_alert_when_it_is_back(connection, sink)
         time.sleep(0.1)
         AlertDelivery.objects.filter(sent_at=None).update(next_attempt_at=waiting.alert.opened_at)
     assert [title.startswith("Recovered") for title in sink.titles] == [False, True]
+
+
+@pytest.mark.parametrize("wish", ["", "&redirect=yes"])
+def test_a_redirect_leads_an_alert_nowhere(connection, sink, settings, wish):
+    """Whoever answers a channel could else have it reach whatever this server reaches."""
+    elsewhere = Sink()
+    settings.ALERT_URLS = [sink.url + wish]
+    sink.status, sink.location = 307, elsewhere.url.replace("json://operator:s3cret-password@", "http://")
+    tell(connection, EventType.SYNC_FAILED, code="provider_error", status="failed")
+    send()
+    delivery = AlertDelivery.objects.get()
+    assert (elsewhere.got, delivery.sent_at, delivery.attempts) == ([], None, 1)
+    elsewhere.server.shutdown()
+    elsewhere.server.server_close()
 
 
 def test_what_a_dead_notifier_held_is_sent_by_the_next(connection, sink, settings):

@@ -494,8 +494,8 @@ CATALOGUE: dict[str, Entry] = {
     "removal_failed": Entry(
         503,
         "Still connected at the provider",
-        "The access could not be withdrawn at the provider, so it may still be billed. It is tried again by itself.",
-        "An operator can see under items to remove why it fails.",
+        "The access could not be withdrawn at the provider, so it may still be billed.",
+        "An operator can see under items to remove why it fails, and whether it is tried again by itself.",
         _OPERATOR,
         True,
     ),

@@ -18,6 +18,7 @@ from connections.models import Connection, PlaidItem
 from connections.models.connection import Provider, Status
 from connections.services import lifecycle
 from connections.services.disconnecting import connection_disconnect
+from connections.services.plaid_news import item_unproved
 
 USE_EVERY = timedelta(hours=1)
 
@@ -34,6 +35,7 @@ def connection_use(connection: Connection) -> None:
     if connection.status == Status.PENDING_CLEANUP:
         kept = _keep(connection.pk)
         connection.status, connection.status_reason = kept.status, kept.status_reason
+        connection.next_attempt_at, connection.wait_reason = kept.next_attempt_at, kept.wait_reason
     elif max(connection.last_used_at or connection.created_at, connection.created_at) < now - USE_EVERY:
         stale = Q(last_used_at=None) | Q(last_used_at__lt=now - USE_EVERY)
         unnoticed = Connection.objects.filter(stale, pk=connection.pk).exclude(status=Status.PENDING_CLEANUP)
@@ -45,8 +47,11 @@ def connection_use(connection: Connection) -> None:
 def _keep(connection_id: UUID) -> Connection:
     connection = Connection.objects.select_for_update(no_key=True).get(pk=connection_id)
     connection.last_used_at = timezone.now()
-    lifecycle.apply(connection, lifecycle.Event.USED)
-    connection.save(update_fields=["last_used_at", "status", "status_reason", "updated_at"])
+    if lifecycle.apply(connection, lifecycle.Event.USED):
+        item_unproved(connection)
+    connection.save(
+        update_fields=["last_used_at", "status", "status_reason", "next_attempt_at", "wait_reason", "updated_at"]
+    )
     PlaidItem.objects.filter(connection=connection).update(cleanup_notified_at=None)
     return connection
 

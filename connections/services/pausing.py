@@ -10,6 +10,7 @@ from connections.models import Connection, User
 from connections.services import lifecycle
 from connections.services.audit import security_event_record
 from connections.services.disconnecting import by_person
+from connections.services.plaid_news import item_unproved
 from connections.waking import wake
 
 
@@ -23,10 +24,13 @@ def connection_pause(*, connection_id: UUID, actor: User) -> Connection:
 
 @transaction.atomic
 def connection_resume(*, connection_id: UUID, actor: User) -> Connection:
-    """Active again; what came in meanwhile is synced now, without a back-off. Raises Conflict where it is not paused."""
+    """Active again; what came in meanwhile is synced now, without a back-off. Raises Conflict where it is not paused.
+
+    What needed its owner, or failed, before the pause is asked anew: nobody has looked since.
+    """
     connection = _move(connection_id, lifecycle.Event.RESUMED, "")
-    if lifecycle.clear_backoff(connection):
-        connection.save(update_fields=["next_attempt_at", "wait_reason"])
+    item_unproved(connection)
+    connection.save(update_fields=["status", "status_reason", "next_attempt_at", "wait_reason"])
     _record(Action.CONNECTION_RESUMED, connection, actor)
     wake("sync.tasks.dispatch")
     return connection

@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from config import correlation
 from connections.errors import CausewayError, Conflict, NeedsReauth
+from connections.events import EventType, event_record
 from connections.models import Connection, Credential, PlaidItem, RetiredPlaidItem
 from connections.models.connection import CLOSED
 from connections.providers.base import ItemDetails, Json
@@ -104,6 +105,8 @@ def item_retire(connection: Connection, *, item_id: str, access_token: str | Non
         retired.seal(access_token)
     elif access_token is not None:
         retired.last_error = "Its access token cannot be read: remove the Item on Plaid's dashboard."
+        told = {"item_id": item_id, "code": "credential_unreadable", "attempts": 0, "status": connection.status}
+        event_record(EventType.REMOVAL_FAILED, connection_id=connection.pk, payload=told)
     retired.save()
 
 

@@ -11,7 +11,8 @@ from django.db.models import F
 from django.utils import timezone
 
 from config.logs import scrub
-from connections.errors import AccessWithdrawn, NeedsReauth, PermanentError
+from connections.errors import CATALOGUE, AccessWithdrawn, NeedsReauth, PermanentError
+from connections.events import EventType, event_record
 from connections.models import Account, Connection, PlaidItem, PlaidItemAccount
 from connections.services import lifecycle
 from connections.services.plaid_items import item_retire, link_anew_if_repeated, readable_token, relink_completed
@@ -49,7 +50,36 @@ def item_failed(
         item.reauth_needed_at = item.reauth_needed_at or told_at
     item.last_sync_error = scrub(error.operator_detail)
     item.save(update_fields=["reauth_needed_at", "last_sync_error"])
-    return "Its owner has to act at the bank." if isinstance(error, NeedsReauth) else "The connection has failed."
+    if isinstance(error, NeedsReauth):
+        return "Its owner has to act at the bank."
+    # A failed connection is still tried, though rarely; and only a dirty Item is.
+    PlaidItem.objects.filter(pk=item.pk).update(dirty_seq=F("dirty_seq") + 1)
+    failure_tell(connection)
+    return "The connection has failed."
+
+
+def failure_tell(connection: Connection, *, is_quiet: bool = False) -> None:
+    """Whoever listens hears of it as of a failed run: of this failure there is none."""
+    told = {"code": connection.error_code, "status": connection.status, "failures": connection.failure_count}
+    told["is_quiet"] = is_quiet
+    event_record(EventType.SYNC_FAILED, connection_id=connection.pk, payload=told)
+
+
+def item_unproved(connection: Connection) -> None:
+    """It became active by a person's word, and nothing shows that it works: what was wrong is looked at again, at once.
+
+    The caller saves it. Where its access was withdrawn meanwhile there is nothing to look at: it has failed.
+    """
+    lifecycle.clear_backoff(connection)
+    if not connection.error_code:
+        return
+    items = PlaidItem.objects.filter(connection=connection)
+    if items.exclude(removed_at=None).exists():
+        lifecycle.apply(connection, lifecycle.Event.FAILED, reason=CATALOGUE[connection.error_code].detail)
+        failure_tell(connection)
+    else:
+        items.update(dirty_seq=F("dirty_seq") + 1, offered_until=None)
+        wake("sync.tasks.dispatch")
 
 
 def item_repaired(connection: Connection, item: PlaidItem, *, told_at: datetime) -> str:
@@ -95,6 +125,7 @@ def permission_revoked(connection: Connection, item: PlaidItem, *, provider_code
         consent_expires_at=None,
         account_selection_at=None,
     )
+    failure_tell(connection, is_quiet=provider_code == "ITEM_CONCURRENTLY_DELETED")
     return "Syncs have ended; the Item is removed at Plaid, and the bank can be linked again."
 
 
@@ -109,6 +140,8 @@ def access_end(connection: Connection, *, item_id: str, error: AccessWithdrawn) 
 
 def account_revoked(connection: Connection, item: PlaidItem, *, plaid_account_id: str, told_at: datetime) -> str:
     """One account is no longer shared. The caller holds `accounts_lock`; the next sync reads which ones still are."""
+    if item.details_at and item.details_at > told_at:
+        return "The accounts were read since."
     meant = PlaidItemAccount.objects.filter(item=item, plaid_account_id=plaid_account_id, replaced_at=None)
     gone = Account.objects.filter(pk__in=list(meant.values_list("account_id", flat=True)), status=Account.Status.ACTIVE)
     gone.update(status=Account.Status.MISSING, updated_at=timezone.now())

@@ -8,10 +8,11 @@ from django.db import connection as database
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from connections.models import Account, PlaidItemAccount, PlaidLink, RetiredPlaidItem
+from connections.models import Account, DomainEvent, PlaidItemAccount, PlaidLink, RetiredPlaidItem
 from connections.models.connection import Status
 from connections.services.plaid_items import item_retire
 from connections.services.plaid_links import digest
+from sync.services.dispatch import items_offer
 from tests.webhooks.conftest import UPDATES, link
 from webhooks import tasks
 from webhooks.models import WebhookEvent
@@ -223,6 +224,12 @@ def test_a_revoked_account_is_locked_before_its_connection(bank, processed, owne
 
 
 # --- ITEM ---
+def told_failures() -> list[tuple[str, str]]:
+    """What alerts are opened of."""
+    told = DomainEvent.objects.filter(type="SyncFailed").order_by("sequence")
+    return [(event.payload["code"], event.payload["status"]) for event in told]
+
+
 def test_login_error_asks_the_owner_to_sign_in(bank, processed):
     event = processed("ERROR", error=bank_error("ITEM_LOGIN_REQUIRED"))
     connection = bank.connection
@@ -248,6 +255,12 @@ def test_permanent_error_fails_the_connection(bank, processed):
     connection = bank.connection
     assert (connection.status, connection.error_code) == ("failed", "bank_not_supported")
     assert (bank.item.reauth_needed_at, bank.item.removed_at) == (None, None)
+    assert told_failures() == [("bank_not_supported", "failed")]
+    # It is still tried, though rarely.
+    assert connection.next_attempt_at > timezone.now()
+    assert items_offer().small == []
+    bank.change(next_attempt_at=timezone.now() - timedelta(seconds=1))
+    assert items_offer().small == [bank.item.pk]
 
 
 def test_item_that_plaid_does_not_know_any_more_is_done_with(bank, processed):
@@ -255,6 +268,12 @@ def test_item_that_plaid_does_not_know_any_more_is_done_with(bank, processed):
     assert (bank.connection.status, bank.connection.error_code) == ("failed", "bank_revoked")
     assert bank.item.removed_at
     assert RetiredPlaidItem.objects.get().item_id == bank.item_id
+
+
+@pytest.mark.parametrize("code, is_quiet", [("ITEM_NOT_FOUND", False), ("ITEM_CONCURRENTLY_DELETED", True)])
+def test_an_end_that_somebody_asked_for_alarms_nobody(bank, processed, code, is_quiet):
+    processed("ERROR", error=bank_error(code))
+    assert DomainEvent.objects.get(type="SyncFailed").payload["is_quiet"] is is_quiet
 
 
 @pytest.mark.parametrize(
@@ -291,7 +310,7 @@ def test_the_same_trouble_told_twice_counts_once(bank, updates, woken):
     for number in range(2):
         updates(webhook_type="ITEM", webhook_code="ERROR", error=bank_error("ITEM_NOT_SUPPORTED"), number=number)
     tasks.sweep()
-    assert bank.connection.failure_count == 1
+    assert (bank.connection.failure_count, bank.dirty_seq, len(told_failures())) == (1, 4, 1)
     notes = set(WebhookEvent.objects.values_list("note", flat=True))
     assert notes == {"The connection has failed.", "This was known already."}
 
@@ -333,6 +352,7 @@ def test_revoked_permission_ends_syncs_and_has_the_item_removed(bank, processed)
     assert item.removed_at
     assert (item.lease_token, item.consent_expires_at) == (None, None)  # a worker that reads it loses its claim
     assert (retired.item_id, retired.connection_id) == (bank.item_id, connection.pk)
+    assert told_failures() == [("bank_revoked", "failed")]
 
 
 def test_revoked_permission_told_twice_retires_one_item(bank, updates, woken):
@@ -340,6 +360,7 @@ def test_revoked_permission_told_twice_retires_one_item(bank, updates, woken):
         updates(webhook_type="ITEM", webhook_code="USER_PERMISSION_REVOKED", number=number)
     tasks.sweep()
     assert RetiredPlaidItem.objects.count() == 1
+    assert len(told_failures()) == 1
 
 
 def test_revoked_permission_of_before_a_new_link_changes_nothing(bank, updates, woken):
@@ -392,6 +413,18 @@ def test_revoked_account_is_missing_and_the_rest_is_read_again(bank, processed):
     processed("USER_ACCOUNT_REVOKED", account_id="gone")
     assert dict(Account.objects.values_list("name", "status")) == {"kept": "active", "gone": "missing"}
     assert bank.dirty_seq == 4
+
+
+def test_account_that_was_read_since_its_revocation_stays_as_it_was_read(bank, deliver, woken):
+    account = Account.objects.create(workspace=bank.connection.workspace, connection=bank.connection, name="again")
+    PlaidItemAccount.objects.create(workspace=account.workspace, item=bank.item, account=account, plaid_account_id="a")
+    told = {"webhook_type": "ITEM", "webhook_code": "USER_ACCOUNT_REVOKED", "item_id": bank.item_id, "account_id": "a"}
+    deliver(told)
+    bank.change(details_at=timezone.now())
+    tasks.sweep()
+    assert WebhookEvent.objects.get().note == "The accounts were read since."
+    account.refresh_from_db()
+    assert (account.status, bank.item.account_selection_at, bank.dirty_seq) == ("active", None, 3)
 
 
 # --- LINK ---

@@ -11,6 +11,7 @@ from connections.models.connection import Status
 from connections.services import lifecycle
 from connections.services.dormancy import connection_use, dormant_notice, dormant_remove
 from connections.services.plaid_items import relink_completed
+from sync.services.dispatch import items_offer
 from tests.connections.api.scene import make_bank, make_shop
 
 pytestmark = pytest.mark.django_db
@@ -97,6 +98,15 @@ def test_a_person_who_reads_it_through_the_api_ends_the_notice(alice, noticed, t
 
 def test_the_answer_to_that_person_says_that_it_stays(alice, noticed):
     assert alice.api.get(f"/api/v1/connections/{noticed.pk}").json()["status"] == "active"
+
+
+def test_one_that_is_kept_is_tried_at_once_where_something_was_wrong_with_it(alice, noticed):
+    later = timezone.now() + timedelta(hours=6)
+    Connection.objects.update(error_code="bank_sign_in_required", next_attempt_at=later, wait_reason="backoff")
+    assert items_offer().small == []
+    shown = alice.api.get(f"/api/v1/connections/{noticed.pk}").json()
+    assert (shown["status"], shown["next_attempt_at"]) == ("active", None)
+    assert items_offer().small == [noticed.plaid_item.pk]
 
 
 def test_a_person_who_reads_it_as_the_notice_is_given_keeps_it(bank):

@@ -1,15 +1,18 @@
 """Items that a re-link left behind are removed at Plaid, for as long as that takes, and their tokens destroyed."""
 
 import threading
+import time
 from datetime import timedelta
 
 import pytest
 from django.db import connection as database
 from django.utils import timezone
 
-from connections.models import PlaidItem, RetiredPlaidItem
+from connections.models import Credential, PlaidItem, RetiredPlaidItem
+from connections.services.event_dispatch import events_dispatch
 from connections.services.plaid_exchange import public_token_exchange
-from connections.services.plaid_removal import retired_items_remove
+from connections.services.plaid_removal import retired_item_settle, retired_items_remove
+from diagnostics.models import Alert
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -113,6 +116,29 @@ def test_one_that_is_linked_again_is_left_alone(retired, simulator):
     PlaidItem.objects.update(item_id=retired.item_id)
     assert retired_items_remove() == 1
     assert removals(simulator) == 0
+
+
+def test_one_whose_token_nobody_can_read_is_told_until_a_person_settles_it(alice, simulator):
+    connection = None
+    for _ in range(2):
+        made = simulator.control("POST", "items", {"transactions": 5, "life": False})
+        connection = public_token_exchange(
+            user=alice.user,
+            workspace_id=alice.workspace.pk,
+            public_token=made["public_token"],
+            environment="sandbox",
+            connection=connection,
+        )
+        Credential.objects.update(ciphertext=b"damaged beyond repair, quite")
+    retired = RetiredPlaidItem.objects.get()
+    assert retired.ciphertext is None
+    events_dispatch(deadline=time.monotonic() + 10)
+    alert = Alert.objects.get(subject=f"item:{retired.item_id}")
+    assert (alert.cause, alert.recovered_at) == ("removal_failed", None)
+    retired_item_settle(retired_id=retired.pk, reason="removed on the dashboard", actor=alice.user)
+    events_dispatch(deadline=time.monotonic() + 10)
+    alert.refresh_from_db()
+    assert alert.recovered_at
 
 
 def test_one_without_a_token_waits_for_a_person(retired, simulator):

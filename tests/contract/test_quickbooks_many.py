@@ -260,6 +260,9 @@ def test_a_form_without_a_number_is_found_by_its_marker(company, access):
     made = books.create("SalesReceipt", sale, request_id=key())
     assert writing.find(access, record("SalesReceipt", sale)).external_id == f"SalesReceipt:{made['Id']}"
     assert writing.find(access, record("SalesReceipt", sale | {"PrivateNote": "other"})) is None
+    noted = {"PrivateNote": "mine\nAsked Ana about it."}
+    books.update("SalesReceipt", made["Id"], made["SyncToken"], noted, request_id=key())
+    assert writing.find(access, record("SalesReceipt", sale)).external_id == f"SalesReceipt:{made['Id']}"
 
 
 def test_an_older_version_comes_back_as_stale(company, access):

@@ -1,4 +1,4 @@
-"""What the books refer to: accounts, tax codes, terms, ways of paying, classes. Read once an hour, not at every record.
+"""What the books refer to: accounts, tax codes and rates, terms, ways of paying, classes. Read once an hour, not at every record.
 
 Kept in the shared cache, so that all processes read it once. Reads may be an hour old; writes may not rest on that: a
 refused reference, or news of a list, has the lists forgotten, whatever is being read at that moment included.
@@ -20,12 +20,12 @@ from connections.providers.quickbooks.query import MAX_RESULTS, select
 
 log = structlog.get_logger(__name__)
 
-KINDS = ("Account", "TaxCode", "Term", "PaymentMethod", "Class", "Department")
+KINDS = ("Account", "TaxCode", "TaxRate", "Term", "PaymentMethod", "Class", "Department")
 FRESH_S = 3600
 # What whoever maps onto them asks about; the rest of an account, its balance above all, is not kept.
 _KEPT = (
     "Id", "Name", "FullyQualifiedName", "Active", "AccountType", "AccountSubType", "Classification", "CurrencyRef",
-    "Type", "Taxable", "TaxGroup", "Description",
+    "Type", "Taxable", "TaxGroup", "Description", "SalesTaxRateList", "RateValue",
 )  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 """Is this record one that QuickBooks would take? Asked before it is sent, and answered for all of its fields at once."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
@@ -29,6 +30,7 @@ MAX_ADDRESS_LINES = 2000
 MAX_DESCRIPTION = 4000
 _FORBIDDEN = {("Customer", "DisplayName"): ":", ("Vendor", "DisplayName"): ":", ("Item", "Name"): ':"'}
 _KEPT_CONTROLS = "\n\r\t"
+_EMAIL = re.compile(r"[^@\s,;]+@[^@\s,;]+\.[^@\s,;]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,20 +169,17 @@ def _wrapped(inner: str) -> Callable[[_Look, EntityField, str, Any], Any]:
             return value
         text = value.get(inner)
         kept = {**value, inner: _text(look, rule, f"{path}.{inner}", text)} if text is not None else dict(value)
-        if rule.kind == "email" and isinstance(text, str) and text and not _is_email(text):
+        if rule.kind == "email" and isinstance(text, str) and text and not _is_email(text, rule.name):
             look.refuse(f"{path}.{inner}", "This is not an e-mail address.")
         return kept
 
     return check
 
 
-def _is_email(text: str) -> bool:
-    """QuickBooks takes several, separated by commas."""
-    for address in text.split(","):
-        name, at, domain = address.strip().rpartition("@")
-        if not (name and at and "." in domain.strip(".")) or any(char.isspace() for char in name + domain):
-            return False
-    return True
+def _is_email(text: str, name: str) -> bool:
+    """A form goes to several, separated by commas; a customer has one. Semicolons separate nothing."""
+    addresses = text.split(",") if name.startswith("BillEmail") else [text]
+    return all(_EMAIL.fullmatch(address.strip()) for address in addresses)
 
 
 def _number(
@@ -260,10 +259,24 @@ def _address(look: _Look, _rule: EntityField, path: str, value: Any) -> Any:
     return made
 
 
-def _object(look: _Look, _rule: EntityField, path: str, value: Any) -> Any:
+def _object(look: _Look, rule: EntityField, path: str, value: Any) -> Any:
     for inner, number in _floats(path, value):
         look.refuse(inner, f"{number!r} is no exact number.")
+    if rule.name == "TxnTaxDetail" and isinstance(value, Mapping):
+        return _tax(look, path, value)
     return value
+
+
+def _tax(look: _Look, path: str, tax: Mapping[str, Any]) -> Json:
+    """Tax is money: QuickBooks would round what has more than cents, and the document come to something else."""
+    made = dict(tax)
+    if tax.get("TotalTax") is not None:
+        made["TotalTax"] = _money(look, _AMOUNT, f"{path}.TotalTax", tax["TotalTax"])
+    for index, line in enumerate(lines := list(tax.get("TaxLine") or [])):
+        if isinstance(line, Mapping) and line.get("Amount") is not None:
+            where = f"{path}.TaxLine[{index}].Amount"
+            lines[index] = {**line, "Amount": _money(look, _AMOUNT, where, line["Amount"])}
+    return made | ({"TaxLine": lines} if "TaxLine" in tax else {})
 
 
 def _floats(path: str, value: Any) -> Iterator[tuple[str, float]]:

@@ -168,8 +168,13 @@ def _is_ours(kind: str, row: Json, values: Mapping[str, Any]) -> bool:
     """A name is a record's own. A form is ours by the marker in its private note, and for the same customer."""
     if kind in _NAMED_BY:
         return True
-    if row.get("PrivateNote") != values.get("PrivateNote"):
+    if _marker(row) != _marker(values):
         return False
     whose = "VendorRef" if kind == "Bill" else "CustomerRef"
     wanted = values.get(whose) or {}
     return not wanted or (row.get(whose) or {}).get("value") == wanted.get("value")
+
+
+def _marker(values: Mapping[str, Any]) -> str:
+    """The first line: below it people write, and so do we."""
+    return str(values.get("PrivateNote") or "").partition("\n")[0].strip()

@@ -196,3 +196,31 @@ def test_a_whole_update_keeps_what_it_does_not_name_and_drops_the_old_tax_with_t
 
 def test_every_entity_belongs_to_a_flow():
     assert set(FLOW_ENTITY_OF) == set(ENTITIES)
+
+
+# --- where QuickBooks is stricter than arithmetic ---
+def test_a_quantity_of_any_size_is_an_answer_not_an_exception():
+    huge = line("1.00", Qty=Decimal(10**14), UnitPrice=Decimal("99999999998.12345"))
+    assert "Line[0].Amount" in wrong(INVOICE, {"CustomerRef": REF, "Line": [huge]})
+
+
+def test_tax_is_money_and_has_no_fractions_of_cents():
+    rate = {"Amount": Decimal("1.005"), "DetailType": "TaxLineDetail", "TaxLineDetail": {"TaxRateRef": REF}}
+    values = {"CustomerRef": REF, "Line": [line()], "TxnTaxDetail": {"TotalTax": Decimal("1.005"), "TaxLine": [rate]}}
+    assert set(wrong(INVOICE, values)) == {"TxnTaxDetail.TotalTax", "TxnTaxDetail.TaxLine[0].Amount"}
+    whole = {"TotalTax": Decimal(1), "TaxLine": [rate | {"Amount": Decimal("1.0")}]}
+    assert str(prepared(INVOICE, values | {"TxnTaxDetail": whole}, "create")["TxnTaxDetail"]["TotalTax"]) == "1.00"
+
+
+@pytest.mark.parametrize(
+    "address", ["a;b@example.com", "a@b@example.com", "a@example", "ana@example.com, ben@example.com"]
+)
+def test_a_customer_has_one_address_of_signs_that_quickbooks_takes(address):
+    assert list(wrong(CUSTOMER, {"DisplayName": "A", "PrimaryEmailAddr": {"Address": address}})) == [
+        "PrimaryEmailAddr.Address"
+    ]
+
+
+def test_a_form_goes_to_several_addresses():
+    values = {"CustomerRef": REF, "Line": [line()], "BillEmail": {"Address": "ana@example.com, ben@example.com"}}
+    assert prepared(INVOICE, values, "create")["BillEmail"] == values["BillEmail"]

@@ -59,6 +59,7 @@ app.conf.beat_schedule = {
     "alerts": _every("diagnostics.tasks.alerts_send", settings.TICK_S, expires_s=max(settings.TICK_S * 5, 10)),
     "purge-alerts": _every("diagnostics.tasks.alerts_purge", 3600, expires_s=3600),
     "purge-idempotency-keys": _every("connections.tasks.idempotency_keys_purge", 3600, expires_s=3600),
+    "purge-verifications": _every("connections.tasks.verifications_purge", 3600, expires_s=3600),
     "purge-errors": _every("diagnostics.tasks.error_events_purge", 3600, expires_s=3600),
 }
 

@@ -246,6 +246,7 @@ WEBHOOK_RETENTION_DAYS = env.integer("WEBHOOK_RETENTION_DAYS", 30, at_least=1)
 WEBHOOK_REFUSALS_ALERT = env.integer(
     "WEBHOOK_REFUSALS_ALERT", 20
 )  # so many a provider and hour alert operators; 0: none
+VERIFICATION_DAYS = env.integer("VERIFICATION_DAYS", 30, at_least=1)  # the latest of each version is kept for good
 CLEANUP_IDLE_S = env.seconds("CLEANUP_IDLE_S", 90 * 24 * 3600)  # unused for so long, a bank gets notice
 CLEANUP_GRACE_S = env.seconds("CLEANUP_GRACE_S", 14 * 24 * 3600)  # and so long after, it is removed
 HOUSEKEEPING_S = env.seconds("HOUSEKEEPING_S", 15)

@@ -53,6 +53,13 @@ def verify() -> None:
 
 
 @shared_task(ignore_result=True)
+def verifications_purge() -> None:
+    """Forget old verifications that nothing rests on."""
+    if count := verifying.verifications_purge():
+        log.info("verifications_purged", count=count)
+
+
+@shared_task(ignore_result=True)
 def errands() -> None:
     """Set up at providers what became active, clear away what ends. An idle tick is one query."""
     errand_work.errands_run(deadline=time.monotonic() + ERRANDS_S)

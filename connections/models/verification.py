@@ -43,6 +43,7 @@ class Verification(TenantModel):
         ]
         indexes = [
             models.Index(fields=["connection", "-id"], name="verification_by_connection"),
+            models.Index(fields=["finished_at"], condition=Q(finished_at__isnull=False), name="verification_by_end"),
             models.Index(fields=["lease_expires_at"], condition=Q(status="running"), name="verification_running"),
         ]
 

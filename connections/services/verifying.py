@@ -17,6 +17,7 @@ import structlog
 from django.conf import settings
 from django.db import connection as database
 from django.db import transaction
+from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
 from config import correlation
@@ -67,6 +68,20 @@ def verification_request(*, connection_id: UUID, actor: User | None) -> Verifica
         _record(Action.VERIFICATION_REQUESTED, connection, actor, version=connection.config_version)
         wake("connections.tasks.verify")
     return verification
+
+
+def verifications_purge(*, batch: int = 1_000) -> int:
+    """Delete what ended VERIFICATION_DAYS ago, a batch a statement. Returns how many.
+
+    The latest of each version of a connection's settings stays: an activation may rest on it.
+    """
+    before, count = timezone.now() - timedelta(days=settings.VERIFICATION_DAYS), 0
+    same = Verification.objects.filter(connection=OuterRef("connection"), config_version=OuterRef("config_version"))
+    later = same.filter(finished_at__isnull=False, pk__gt=OuterRef("pk"))
+    old = Verification.objects.filter(Exists(later), finished_at__lt=before).order_by("finished_at")
+    while pks := list(old.values_list("pk", flat=True)[:batch]):
+        count += Verification.objects.filter(pk__in=pks).delete()[0]
+    return count
 
 
 # --- the worker ---

@@ -27,6 +27,7 @@ app.autodiscover_tasks()
 # What may take its time goes to the queue for large work, so that no small Item's sync waits for it.
 app.conf.task_routes = {
     "sync.tasks.execute_large": {"queue": "large"},
+    "sync.tasks.execute_flows_large": {"queue": "large"},
     "sync.tasks.read_subscriptions": {"queue": "large"},
 }
 
@@ -39,6 +40,7 @@ def _every(task: str, seconds: float, *, expires_s: float) -> dict:
 # "Look what is due", no more: due times live in our own tables.
 app.conf.beat_schedule = {
     "dispatch": _every("sync.tasks.dispatch", settings.TICK_S, expires_s=max(settings.TICK_S * 5, 10)),
+    "dispatch-flows": _every("sync.tasks.dispatch_flows", settings.TICK_S, expires_s=max(settings.TICK_S * 5, 10)),
     "webhooks": _every("webhooks.tasks.sweep", settings.TICK_S, expires_s=max(settings.TICK_S * 5, 10)),
     "events": _every("connections.tasks.events_dispatch", settings.TICK_S, expires_s=max(settings.TICK_S * 5, 10)),
     "verify": _every("connections.tasks.verify", settings.TICK_S, expires_s=max(settings.TICK_S * 5, 10)),

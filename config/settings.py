@@ -238,6 +238,8 @@ EVENT_DAYS = env.integer("EVENT_DAYS", 30, at_least=1)  # how long events that e
 PLAID_POLL_S = env.seconds(
     "PLAID_POLL_S", 60 if DEMO else 24 * 3600
 )  # every active Item is synced so often by the clock
+FLOW_POLL_S = env.seconds("FLOW_POLL_S", 300 if DEMO else 900)  # an active flow is read so often, news or not
+FLOW_RECONCILE_S = env.seconds("FLOW_RECONCILE_S", 24 * 3600)  # and all ids of its source are compared so often
 SAFETY_NET_S = env.seconds("SAFETY_NET_S", 24 * 3600)  # one without webhook and sync for this long is looked at
 RESTART_BASE_S = env.seconds("RESTART_BASE_S", 1)  # `manage.py up` starts again what crashed, each time twice as late
 RESTART_MAX_S = env.seconds("RESTART_MAX_S", 30)

@@ -9,8 +9,9 @@ from django.conf import settings
 from connections.services import plaid_links
 from connections.waking import wake
 from sync import engine, subscriptions
+from sync.flows import engine as flows_engine
 from sync.services import dispatch as dispatching
-from sync.services import jobs
+from sync.services import flow_dispatch, jobs
 from sync.services.subscriptions import feeds_due
 
 log = structlog.get_logger(__name__)
@@ -85,3 +86,36 @@ def read_subscriptions() -> None:
             subscriptions.streams_read(feed_id)
         except Exception:  # one Item's trouble is not its neighbours'; it is tried again later
             log.exception("subscriptions_broke", feed=str(feed_id))
+
+
+@shared_task(ignore_result=True)
+def dispatch_flows() -> None:
+    """Queue and offer what flows have to do. An idle tick is one query."""
+    flow_dispatch.flows_dispatch()
+
+
+@shared_task(acks_late=True)
+def execute_flows(run_ids: list[str]) -> None:
+    """Go on with these runs, each claimed just before its work; give back what the time does not allow."""
+    _execute_flows(run_ids)
+
+
+@shared_task(acks_late=True)
+def execute_flows_large(run_ids: list[str]) -> None:
+    """The same on the queue for large work, so that it never starves small one."""
+    _execute_flows(run_ids)
+
+
+def _execute_flows(run_ids: list[str]) -> None:
+    deadline = time.monotonic() + settings.SYNC_TASK_S
+    for number, run_id in enumerate(run_ids):
+        if time.monotonic() > deadline:
+            flow_dispatch.runs_return(run_ids[number:])
+            break
+        try:
+            outcome = flows_engine.run_flow(run_id, deadline=deadline)
+        except Exception:
+            flow_dispatch.runs_return(run_ids[number + 1 :])  # one run's trouble is not its neighbours'
+            raise
+        if outcome in (flows_engine.Outcome.CONTINUES, flows_engine.Outcome.ENDED):
+            wake("sync.tasks.dispatch_flows")  # it goes on, or others have waited for it

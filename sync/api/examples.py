@@ -23,6 +23,9 @@ _QUEUED: dict[str, Any] = {
     "ledger_balanced": True,
     "errors": [],
     "plan_id": None,
+    "records_expected": None,
+    "next_attempt_at": None,
+    "waiting": None,
     "correlation_id": "4b1f0c6e5d1f4f0e9a57c8f3d2b1a096",
 }
 _ENDED = _QUEUED | {
@@ -110,6 +113,16 @@ _GAP = {
     "remediation": "Add refunds to the connection's entities, run its SQL file, then verify and activate it.",
 }
 _FLOW_GIVEN = {name: _FLOW[name] for name in ("source_connection_id", "target_connection_id", "entities", "statuses")}
+_OF_FLOW = {"flow_id": _FLOW["id"], "entity": "orders"}
+SYNC = [
+    asked({"mode": "incremental"}, "What has changed, in all flows"),
+    asked(
+        {"flow_id": _FLOW["id"], "filters": {"date_from": "2026-05-01", "status": ["completed"]}}, "Some of one flow"
+    ),
+    asked({"ids": ["1204"]}, "One record"),
+    answered(_QUEUED | {"connection_id": None, "entity": "orders"}, status="202"),
+]
+CANCEL = [answered(_QUEUED | _OF_FLOW | {"status": "cancelled", "finished_at": _TIME}, status="202")]
 FLOWS = [listed(_FLOW)]
 FLOW = [answered(_FLOW | {"gaps": []})]
 FLOW_DRAFT = [asked(_FLOW_GIVEN), answered(_FLOW | {"status": "draft", "gaps": [_GAP]}, status="201")]

@@ -7,6 +7,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from connections.api.serializers import ConnectionErrorSerializer, StrictChoiceField
+from connections.errors import CATALOGUE
 from sync.models import RunStatus, Subscription, SyncRun, Trigger
 
 
@@ -36,6 +37,11 @@ class RunSerializer(serializers.Serializer):
     ledger_balanced = serializers.BooleanField()
     errors = serializers.SerializerMethodField()  # type: ignore[assignment]
     plan_id = serializers.SerializerMethodField()
+    records_expected = serializers.IntegerField(
+        allow_null=True, help_text="Of one still reading, where the source tells."
+    )
+    next_attempt_at = serializers.DateTimeField(allow_null=True, help_text="It waits until then.")
+    waiting = serializers.SerializerMethodField(help_text="Why it waits; null where it does not.")
     correlation_id = serializers.CharField()
 
     def get_flow_id(self, run: SyncRun) -> UUID | None:
@@ -43,6 +49,14 @@ class RunSerializer(serializers.Serializer):
 
     def get_plan_id(self, run: SyncRun) -> UUID | None:
         return getattr(run, "plan_id", None)
+
+    @extend_schema_field(ConnectionErrorSerializer(allow_null=True))
+    def get_waiting(self, run: SyncRun) -> dict[str, Any] | None:
+        if not run.waiting_code or run.status not in (RunStatus.QUEUED, RunStatus.RUNNING):
+            return None
+        entry = CATALOGUE.get(run.waiting_code, CATALOGUE["provider_error"])
+        words = {"code": run.waiting_code, "detail": entry.detail, "remediation": entry.remediation}
+        return words | {"correlation_id": run.correlation_id}
 
     @extend_schema_field(ConnectionErrorSerializer(many=True))
     def get_errors(self, run: SyncRun) -> list[dict[str, Any]]:

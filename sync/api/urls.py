@@ -1,6 +1,6 @@
 from django.urls import path
 
-from sync.api import flows, jobs, views
+from sync.api import flows, jobs, syncing, views
 
 urlpatterns = [
     path("connections/<uuid:connection_id>/refresh", views.RefreshView.as_view(), name="connection-refresh"),
@@ -23,4 +23,6 @@ urlpatterns = [
     path("flows/<uuid:flow_id>/pause", flows.FlowPauseView.as_view(), name="flow-pause"),
     path("sync/status", views.RunsView.as_view(), name="sync-status"),
     path("sync/status/<uuid:sync_id>", views.RunView.as_view(), name="sync-status-one"),
+    path("sync/status/<uuid:sync_id>/cancel", syncing.RunCancelView.as_view(), name="sync-status-cancel"),
+    path("sync/<slug:entity>", syncing.SyncView.as_view(), name="sync"),  # last: status, retry … are words of their own
 ]

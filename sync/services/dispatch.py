@@ -140,7 +140,7 @@ def runs_sweep() -> int:
                 SELECT r.id FROM sync_syncrun r
                 JOIN connections_connection c ON c.id = r.connection_id
                 LEFT JOIN connections_plaiditem i ON i.connection_id = c.id
-                WHERE r.status IN ('running', 'queued')
+                WHERE r.status IN ('running', 'queued') AND r.flow_id IS NULL
                   AND (c.status NOT IN {SYNCABLE} AND c.status NOT IN ('paused', 'draft', 'verified') OR i.removed_at IS NOT NULL)
                   AND (i.lease_expires_at IS NULL OR i.lease_expires_at < now())
                 FOR NO KEY UPDATE OF r SKIP LOCKED

@@ -17,6 +17,7 @@ from connections.api.matrix import API, Rule, routes, rules, view_of
 from connections.audit import Action, Audited, NotAudited
 from connections.models import AccessToken, Connection, SecurityEvent, Verification, Workspace
 from connections.services.workspaces import operations_group
+from sync.models import SyncRun
 from tests.connections.api.scene import make_account, make_bank, make_event, make_flow, make_shop, make_store
 from tests.connections.intuit import Intuit, make_books, make_state
 from tests.factories import Person
@@ -188,6 +189,18 @@ def change_a_flow(caller: Caller) -> None:
     caller.send("PATCH", path, {"status": "paused"})
 
 
+def sync_a_flow(caller: Caller) -> None:
+    make_flow(make_shop(caller.alice), status="active")
+    caller.send("POST", "sync/orders", status=202)
+
+
+def cancel_a_run(caller: Caller) -> None:
+    flow = make_flow(make_shop(caller.alice), status="active")
+    of_it = {"workspace": flow.workspace, "connection": flow.source, "flow": flow, "trigger": "user"}
+    run = SyncRun.objects.create(**of_it, entity="orders")
+    caller.send("POST", f"sync/status/{run.pk}/cancel", status=202)
+
+
 # How each of them is called. An audited endpoint that is not here fails the test below.
 DRIVERS: dict[str, Callable[[Caller], Any]] = {
     "POST auth/token": sign_in,
@@ -221,6 +234,8 @@ DRIVERS: dict[str, Callable[[Caller], Any]] = {
     "DELETE flows/{flow_id}": lambda caller: caller.send("DELETE", flow_of(caller), status=204),
     "POST flows/{flow_id}/activate": lambda caller: caller.send("POST", f"{flow_of(caller)}/activate"),
     "POST flows/{flow_id}/pause": lambda caller: caller.send("POST", f"{flow_of(caller, status='active')}/pause"),
+    "POST sync/{entity}": sync_a_flow,
+    "POST sync/status/{sync_id}/cancel": cancel_a_run,
     "POST connections/{connection_id}/refresh": lambda caller: caller.send(
         "POST", f"connections/{make_bank(caller.alice).pk}/refresh", status=202
     ),

@@ -34,6 +34,7 @@ SEEN = {Role.VIEWER: NO_BANKS, Role.MEMBER: NO_OTHERS_BANKS, Role.OPERATOR: ALL,
 BODIES: dict[str, Callable[[UUID], dict]] = {
     "POST plaid/link-token": lambda pk: {"connection_id": str(pk)},
     "POST flows": lambda pk: {"source_connection_id": str(pk), "target_connection_id": str(pk)},
+    "POST sync/{entity}": lambda pk: {"flow_id": str(Flow.objects.get(source_id=pk).pk)},
     "POST plaid/exchange-token": lambda pk: {"public_token": "public-sandbox-x", "connection_id": str(pk)},
 }
 # Where not even "you may not" is said: another person's accounts.
@@ -72,7 +73,7 @@ class Stage:
         rows = {"connection_id": self.connections, "sync_id": self.runs}
         rows |= {"event_id": self.events, "account_id": self.accounts, "flow_id": self.flows}
         ids = {name: found[subject].pk for name, found in rows.items()}
-        path = rule.path.format(**ids).replace(matrix.API, mount, 1)
+        path = rule.path.format(**ids, entity="orders").replace(matrix.API, mount, 1)
         body = BODIES.get(label(rule), lambda _pk: {})(pk)
         return (
             client.generic(rule.method, path)

@@ -45,6 +45,9 @@ def test_refresh_marks_the_bank_dirty_and_answers_with_the_queued_run(alice, ban
         "ledger_balanced": True,
         "errors": [],
         "plan_id": None,
+        "records_expected": None,
+        "next_attempt_at": None,
+        "waiting": None,
         "correlation_id": "my-refresh.1",
     }
     assert run.requested_by == alice.user

@@ -170,6 +170,7 @@ def _reconfigured(connection: Connection) -> None:
     connection.config_version += 1
     lifecycle.apply(connection, lifecycle.Event.RECONFIGURED, reason="Its settings were changed")
     lifecycle.forget_troubles(connection)
+    connection.reauth_due_at = None  # only the environment of an access changes, and none of the other holds there
     connection.save()
 
 

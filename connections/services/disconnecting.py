@@ -41,6 +41,7 @@ def connection_disconnect(*, connection_id: UUID, reason: str, actor: User | Non
     if not lifecycle.apply(connection, lifecycle.Event.DISCONNECTING, reason=reason):
         return connection
     lifecycle.forget_troubles(connection)
+    connection.reauth_due_at = None
     _put_down_errand(connection)
     connection.save()
     item = PlaidItem.objects.select_for_update(no_key=True).filter(connection=connection).first()
@@ -100,6 +101,7 @@ def disconnect_finish(connection_id: UUID) -> bool:
     Credential.objects.filter(connection=connection).delete()
     PlaidItem.objects.filter(connection=connection, removed_at=None).update(removed_at=timezone.now())
     lifecycle.forget_troubles(connection)
+    connection.reauth_due_at = None
     lifecycle.apply(connection, lifecycle.Event.DISCONNECTED, reason=connection.status_reason)
     connection.save()
     return True

@@ -196,8 +196,8 @@ def clear_backoff(connection: Connection) -> bool:
 
 
 def forget_troubles(connection: Connection) -> None:
-    """Whatever was wrong, or is waited for, is over (not saved here)."""
-    connection.failure_count, connection.failing_since, connection.reauth_due_at = 0, None, None
+    """Whatever was wrong, or is waited for, is over (not saved here). When the access ends is another matter."""
+    connection.failure_count, connection.failing_since = 0, None
     connection.next_attempt_at, connection.wait_reason = None, Wait.NONE
     connection.error_code = connection.error_detail = connection.error_correlation_id = ""
     connection.error_at = None

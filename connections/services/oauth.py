@@ -243,7 +243,6 @@ def _keep_grant(state: OAuthState, connection: Connection, grant: Grant) -> None
 def _move(connection: Connection) -> None:
     """A draft has another version to verify; what waited for this goes on; what worked goes on working."""
     was_lost = connection.error_code in LOST_CODES
-    due_at = connection.reauth_due_at
     if connection.status in (Status.DRAFT, Status.VERIFIED):
         lifecycle.apply(connection, lifecycle.Event.RECONFIGURED, reason="Its access was given anew")
         connection.config_version += 1
@@ -251,7 +250,6 @@ def _move(connection: Connection) -> None:
         lifecycle.apply(connection, lifecycle.Event.RECOVERED)
         wake("sync.tasks.dispatch")
     lifecycle.forget_troubles(connection)
-    connection.reauth_due_at = due_at
     connection.save()
     if was_lost and connection.status != Status.ACTIVE:  # an active one has said so by becoming it
         event_record(EventType.TOKEN_ROTATED, connection_id=connection.pk, payload={"is_rotated": True})

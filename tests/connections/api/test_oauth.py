@@ -1,6 +1,7 @@
 """Signing in at a provider: there, back, and what a person or a program is told."""
 
 import hashlib
+import time
 from datetime import timedelta
 from urllib.parse import parse_qs, urlsplit
 
@@ -11,6 +12,7 @@ from django.utils import timezone
 from connections.errors import CausewayError
 from connections.models import Connection, Credential, DomainEvent, OAuthGrant, OAuthState, ProviderPause
 from connections.services import oauth
+from connections.services.verifying import verifications_run
 from tests.connections.api.scene import assert_problem, make_bank
 from tests.connections.intuit import back, end_access, make_books, secret
 
@@ -115,6 +117,16 @@ def test_a_person_sees_a_page_that_says_what_is_next(alice, books, intuit):
     assert "QuickBooks Online gave access" in text
     assert "activate it" in text
     assert (answer.headers["Referrer-Policy"], answer.headers["Cache-Control"]) == ("no-referrer", "no-store")
+
+
+def test_activation_keeps_the_day_on_which_the_access_ends(alice, books, intuit, settings):
+    settings.QUICKBOOKS_SANDBOX_URL = f"{intuit.simulator.url}/quickbooks"
+    came_back(intuit.consent(authorize(alice, books)["authorize_url"], intuit.company()))
+    due = alice.api.get(f"{API}connections/{books.pk}").json()["reauth_due_at"]
+    assert due
+    verifications_run(deadline=time.monotonic() + 20)
+    answer = alice.api.post(f"{API}connections/{books.pk}/activate")
+    assert (answer.status_code, answer.json().get("reauth_due_at")) == (200, due), answer.json()
 
 
 def test_a_refusal_is_a_page_for_people_and_a_problem_for_programs(alice, books, intuit):

@@ -302,7 +302,8 @@ def processes(label: str) -> Iterator[Callable[..., Process]]:
             "beat": ["celery", "-A", "config.celery", "beat"],
             "web": gunicorn(port),
         }
-        made = Process(name, commands[name], log, environment)
+        variables = {variable: value.replace("{port}", str(port)) for variable, value in environment.items()}
+        made = Process(name, commands[name], log, variables)
         started.append(made)
         if name == "web":
             made.url = f"http://127.0.0.1:{port}"
@@ -323,7 +324,7 @@ def process(transactional_db, request: pytest.FixtureRequest) -> Iterator[Callab
     """A factory of real processes on this test's database and broker: worker, worker-large, beat, web.
 
     `process("worker", SYNC_TASK_S="5")` returns when it is ready; several of one kind are fine, and each can be
-    killed. Whatever still runs when the test ends is stopped, newest first.
+    killed. Whatever still runs when the test ends is stopped, newest first. `{port}` in a value is its port.
     """
     with processes(request.node.name) as start:
         yield start

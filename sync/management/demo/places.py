@@ -38,13 +38,14 @@ class Shop:
     name, provider = "Maple & Mug", "woocommerce"
 
     def address(self, api: Api) -> Json:
+        _shop(api)
         return {"store_url": f"{api.simulators.url}/woocommerce/demo"}
 
     def leads_here(self, connection: Json, address: Json) -> bool:
         return _is_same_path(connection, address, "store_url")
 
     def secrets(self, api: Api) -> Json:
-        shown = api.simulators.get("woocommerce/_control/stores/demo")
+        shown = _shop(api)
         return {name: shown[name] for name in ("consumer_key", "consumer_secret")}
 
     def admit(self, api: Api, connection: Json) -> None:
@@ -109,6 +110,11 @@ PLACES: tuple[Place, ...] = (
     Store("rest", "Warehouse"),
     Store("postgres", "Warehouse, by PostgreSQL"),
 )
+
+
+def _shop(api: Api) -> Json:
+    """Raises where it is not there: then nothing leads to it, either."""
+    return api.simulators.get("woocommerce/_control/stores/demo")
 
 
 def _project(api: Api) -> Json:

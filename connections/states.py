@@ -53,7 +53,10 @@ def next_step(connection: Connection) -> str:
         case Status.VERIFIED:
             return "Verified; it syncs once it is activated."
         case Status.NEEDS_REAUTH:
-            return "Its owner has to act at the bank before the next sync. What was synced before is safe."
+            if connection.provider == Provider.PLAID:
+                return "Its owner has to act at the bank before the next sync. What was synced before is safe."
+            label = connection.get_provider_display()
+            return f"{label} does not let us in any more: reconnect it. What was synced before is safe."
         case Status.PAUSED:
             return f"{connection.status_reason or 'Paused'}. Nothing is synced until it is resumed."
         case Status.PENDING_CLEANUP:
@@ -76,4 +79,6 @@ def next_step(connection: Connection) -> str:
         return entry.detail
     if is_late(connection):
         return "It has not been read for longer than its cadence allows."
+    if connection.provider != Provider.PLAID and not connection.last_sync_at:
+        return "Ready for flows."
     return "Up to date." if connection.last_sync_at else "Its first sync has not finished yet."

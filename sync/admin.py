@@ -31,6 +31,20 @@ from sync.services.runs import run_request
 __all__ = ["FlowAdmin", "RecordLinkAdmin", "WatermarkAdmin", "WriteIntentAdmin"]  # registered there
 
 
+_OF_A_BANK = (
+    ("sync.syncrun", "Runs"),
+    ("sync.transaction", "Transactions"),
+    ("sync.subscription", "Subscriptions"),
+    ("sync.syncfailure", "Failed records"),
+)
+_OF_ANOTHER = (
+    ("sync.syncrun", "Runs"),
+    ("webhooks.webhookevent", "Webhooks"),
+    ("connections.recordnews", "News"),
+    ("sync.syncfailure", "Failed records"),
+)
+
+
 def _refresh(connection: Connection, actor: User, answer: str) -> str:
     run_request(connection_id=connection.pk, trigger=Trigger.USER, requested_by=actor)
     return f"A sync of {connection} has been asked for; its run appears below Runs."
@@ -58,14 +72,9 @@ class ConnectionAdmin(BaseConnectionAdmin):
     def header(self, connection: Connection) -> Header:
         """Three facts of its own, and the way to what was synced."""
         base = super().header(connection)
+        shown = _OF_A_BANK if connection.provider == Provider.PLAID else _OF_ANOTHER
         links = [
-            console.link(console.to_list(model, connection__id__exact=connection.pk), text)
-            for model, text in (
-                ("sync.syncrun", "Runs"),
-                ("sync.transaction", "Transactions"),
-                ("sync.subscription", "Subscriptions"),
-                ("sync.syncfailure", "Failed records"),
-            )
+            console.link(console.to_list(model, connection__id__exact=connection.pk), text) for model, text in shown
         ]
         see = console.joined(links)
         syncing = getattr(connection, "is_syncing", False)

@@ -24,6 +24,7 @@ from config.admin import (
     Verb,
 )
 from config.states import CONNECTION, ENVIRONMENT, VERIFICATION, state
+from connections.admin import access
 from connections.admin.settings import ChangeForm, DraftForm
 from connections.admin.verification import shown_checks
 from connections.errors import Misconfigured
@@ -38,9 +39,7 @@ from connections.services.configuring import connection_change
 from connections.services.disconnecting import by_person, connection_disconnect
 from connections.services.errands import disconnect_settle
 from connections.services.lifecycle import TRANSITIONS, Event
-from connections.services.oauth import authorization_begin
 from connections.services.pausing import connection_pause, connection_resume
-from connections.services.token_refresh import LOST_CODES
 from connections.services.token_rotation import access_token_rotate
 from connections.services.verifying import verification_request
 from connections.states import connection_state, late, next_step
@@ -88,35 +87,8 @@ def _settle(connection: Connection, actor: User, answer: str) -> str:
     return f"{connection} is disconnected, as you say."
 
 
-def _has_fields(connection: Connection) -> bool:
-    return bool(provider(connection.provider).fields)
-
-
 def _is_configurable(connection: Connection) -> bool:
     return connection.provider != Provider.PLAID and not connection.is_closed
-
-
-def _is_locked_out(connection: Connection) -> bool:
-    """Whether new secrets are what it takes: where they are granted at the provider, that provider's own way is another."""
-    return _has_fields(connection) and connection.status in (Status.NEEDS_REAUTH, Status.FAILED)
-
-
-def _is_access_gone(connection: Connection) -> bool:
-    """Whether signing in at the provider is what it takes."""
-    is_lost = connection.status in (Status.NEEDS_REAUTH, Status.FAILED) or connection.error_code in LOST_CODES
-    return _has_sign_in(connection) and not _has_fields(connection) and is_lost and not connection.is_closed
-
-
-def _is_sign_in_offered(connection: Connection) -> bool:
-    return _has_sign_in(connection) and not _is_access_gone(connection) and not connection.is_closed
-
-
-def _has_sign_in(connection: Connection) -> bool:
-    return provider(connection.provider).authorizes is not None
-
-
-def _sign_in(connection: Connection, actor: User) -> str:
-    return authorization_begin(connection_id=connection.pk, actor=actor).authorize_url
 
 
 def settings_page(connection: Connection) -> str:
@@ -211,6 +183,19 @@ def _usual(request: HttpRequest) -> dict[str, Any]:
     return {"owner": request.user.get_username(), "environment": kind, "workspace": found and found.workspace_id}
 
 
+def _end_of_access(connection: Connection) -> str:
+    return "Consent ends" if connection.provider == Provider.PLAID else "Access ends"
+
+
+def _way_in(connection: Connection) -> str:
+    """What a draft without access needs, if this is one."""
+    if not access.lacks_access(connection):
+        return ""
+    label = connection.get_provider_display()
+    by_hand = ", or enter its keys under Change settings" if access.has_fields(connection) else ""
+    return f"A draft without access. Sign in at {label}{by_hand}."
+
+
 ACCESS = "Access by signing in at the provider"
 
 
@@ -228,9 +213,18 @@ class ConnectionAdmin(ConsoleAdmin):
             "Activate", "bolt", _activate, lambda connection: connection.status == Status.VERIFIED, is_primary=True
         ),
         "verify": Verb("Test connection", "network_check", _verify, lambda connection: not connection.is_closed),
-        "reconnect": Verb("Reconnect", "key", _verify, _is_locked_out, is_primary=True, leads_to=settings_page),
-        "reauthorize": Verb("Reconnect", "key", _verify, _is_access_gone, is_primary=True, sends_to=_sign_in),
-        "authorize": Verb("Sign in at the provider", "login", _verify, _is_sign_in_offered, sends_to=_sign_in),
+        "connect": Verb(
+            "Sign in at the provider", "login", _verify, access.lacks_access, is_primary=True, sends_to=access.sign_in
+        ),
+        "reconnect": Verb(
+            "Reconnect", "key", _verify, access.needs_new_secrets, is_primary=True, leads_to=settings_page
+        ),
+        "reauthorize": Verb(
+            "Reconnect", "key", _verify, access.is_let_in_no_more, is_primary=True, sends_to=access.sign_in
+        ),
+        "authorize": Verb(
+            "Sign in at the provider", "login", _verify, access.may_sign_in_anew, sends_to=access.sign_in
+        ),
         "settings": Verb("Change settings", "tune", _verify, _is_configurable, leads_to=settings_page),
         "contract": Verb("Download its SQL", "download", _verify, _has_contract, leads_to=contract_page),
         "pause": Verb("Pause", "pause", _pause, lambda connection: connection.status in TRANSITIONS[Event.PAUSED][0]),
@@ -340,20 +334,26 @@ class ConnectionAdmin(ConsoleAdmin):
         return (Case(*ranks, default=Value(len(ranks)), output_field=IntegerField()).asc(), "-pk")
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        """Without the access where nobody signs in at the provider."""
+        """Without the access where it is not an account's at the provider, and without the bank of what is none."""
         found = super().get_fieldsets(request, obj)
-        return found if obj is None or _has_sign_in(obj) else [part for part in found if part[0] != ACCESS]
+        if obj is None or obj.provider == Provider.PLAID:
+            return found if obj is None else [part for part in found if part[0] != ACCESS]
+        shown = [part for part in found if part[0] != ACCESS or provider(obj.provider).account_fact]
+        return [
+            (title, {**part, "fields": tuple(f for f in part["fields"] if f != "bank_login")}) for title, part in shown
+        ]
 
     def header(self, connection: Connection) -> Header:
         cards = (
             Card("Last sync", console.moment(connection.last_sync_at)),
             Card("Next try", console.moment(connection.next_attempt_at)),
-            Card("Consent ends", console.moment(connection.reauth_due_at)),
+            Card(_end_of_access(connection), console.moment(connection.reauth_due_at)),
             Card("Failures in a row", console.number(connection.failure_count)),
         )
         shown = connection_state(connection)
         found = _latest_checks(connection)
-        return Header(console.name(connection.name), shown, next_step(connection), cards, "admin/checks.html", found)
+        sentence = _way_in(connection) or next_step(connection)
+        return Header(console.name(connection.name), shown, sentence, cards, "admin/checks.html", found)
 
     # --- settings: forms made of what the provider declares ---
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
@@ -382,13 +382,15 @@ class ConnectionAdmin(ConsoleAdmin):
         form = DraftForm(declared, request.POST or None, initial=_usual(request))
         if request.method == "POST" and form.is_valid() and (made := form.save()):
             self.log_addition(request, made, "Added.")
-            self.message_user(request, f"{made} is a draft. Test it, then activate it.", messages.SUCCESS)
+            then = "Give it access" if access.lacks_access(made) else "Test it"
+            self.message_user(request, f"{made} is a draft. {then}, then activate it.", messages.SUCCESS)
             return HttpResponseRedirect(console.to_page(made))
         words = {
             "heading": f"Add {declared.label}",
             "sentence": "It is a draft until it has been tested and activated.",
             "button": "Add as a draft",
             "back": console.to_list("connections.connection"),
+            "leave": "Add nothing",
         }
         return self._settings_page(request, words | {"form": form})
 

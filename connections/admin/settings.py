@@ -12,6 +12,8 @@ from connections.models.connection import Environment
 from connections.providers.base import Field, Provider
 from connections.services.configuring import connection_change, connection_draft
 
+LATER = "Leave it empty to be given it by signing in at the provider afterwards."
+
 
 class _SecretText(forms.Textarea):
     """What was typed is not sent back, not even with an error beside it."""
@@ -78,6 +80,12 @@ class DraftForm(SettingsForm):
     workspace = forms.ModelChoiceField(Workspace.objects.order_by("slug"), empty_label=None)
     owner = forms.CharField(max_length=150, help_text="The username of a member of that workspace.")
     field_order = ("workspace", "owner", "name", "environment")
+
+    def __init__(self, provider: Provider, *args: Any, **kwargs: Any) -> None:
+        super().__init__(provider, *args, **kwargs)
+        for field in provider.fields:
+            if field.may_come_later:
+                self.fields[path_of(field)].help_text += f" {LATER}"
 
     def clean(self) -> dict[str, Any]:
         given = super().clean() or {}

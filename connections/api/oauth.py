@@ -1,12 +1,15 @@
 """Signing in at a provider: where to send the person, and where the provider sends the answer."""
 
+from contextlib import suppress
 from http import HTTPStatus
 from typing import Any
 
 from django.conf import settings
 from django.contrib.auth import get_user
+from django.db import DatabaseError
 from django.http import HttpResponse
 from django.shortcuts import render
+from django.urls import reverse
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework.request import Request
@@ -136,6 +139,7 @@ class CallbackView(ApiView):
             return Response(serializers.AuthorizedSerializer(connection).data, status=status)
         label = declaration(connection.provider).label
         facts = {"label": label, "connection": connection, "is_waiting": status == HTTPStatus.ACCEPTED}
+        facts |= self._way_back(connection)
         return self._page("oauth/completed.html", status, facts)
 
     def _person(self) -> User | None:
@@ -156,12 +160,23 @@ class CallbackView(ApiView):
         told = problems.report(self.request._request, exc, error)
         key = self.kwargs.get("provider", "")
         facts = {"problem": told, "label": declaration(key).label if key in PROVIDERS else ""}
+        with suppress(DatabaseError):  # which may be what is told here
+            state = state_of(provider_key=key, answer={name: str(value) for name, value in self.request.GET.items()})
+            facts |= self._way_back(state.connection if state else None)
         response = self._page("oauth/failed.html", error.entry.status, facts)
         response._has_been_logged = True  # type: ignore[attr-defined] # `report` has
         return response
 
+    def _way_back(self, connection: Connection | None) -> dict[str, Any]:
+        """To the connection in the console, for whoever may be there; to the front door for everybody else."""
+        person = get_user(self.request._request)
+        if connection is None or not (isinstance(person, User) and person.is_active and person.is_staff):
+            return {}
+        page = reverse("admin:connections_connection_change", args=[connection.pk])
+        return {"back": page, "place": connection.name}
+
     def _page(self, template: str, status: int, facts: dict[str, Any]) -> HttpResponse:
         """Its own address holds the state, which nobody else is to learn."""
-        response = render(self.request._request, template, facts | {"home": settings.PUBLIC_URL}, status=status)
+        response = render(self.request._request, template, {**facts, "home": settings.PUBLIC_URL}, status=status)
         response.headers["Referrer-Policy"] = "no-referrer"
         return response

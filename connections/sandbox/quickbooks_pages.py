@@ -17,7 +17,7 @@ def _sheet(title: str, body: str) -> bytes:
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1"><meta name="robots" content="noindex">'
-        f'<title>{esc(title)}</title><style>{STYLE}</style></head><body><div class="sheet">'
+        f'<title>{esc(title)}</title><style>{STYLE}fieldset{{margin-top:24px}}</style></head><body><div class="sheet">'
         f"<header>Connect your books</header><main>{body}</main>"
         "<footer>Simulated books for demos and tests. No real company is contacted.</footer></div></body></html>"
     ).encode()

@@ -68,7 +68,7 @@ def _returned(query: dict[str, str], *, is_success: bool) -> str:
 
 
 def _asked(store: Store, query: dict[str, str]) -> Response:
-    app, title = html.escape(query["app_name"]), html.escape(store.settings["title"])
+    app, title = html.escape(query["app_name"]), html.escape(html.unescape(store.settings["title"]))
     kept = {name: query[name] for name in NEEDED} | {"wc_auth_nonce": _nonce(store)}
     granted = html.escape(f"{store.home}/wc-auth/v1/access_granted/?{urlencode(kept)}")
     denied = html.escape(_returned(query, is_success=False))

@@ -105,6 +105,18 @@ def _authorizer(connection: Connection) -> Authorizes:
     return declared.authorizes
 
 
+def may_authorize(connection: Connection) -> bool:
+    """Whether a person can sign in at the provider now and be sent back here."""
+    declared = provider(connection.provider)
+    if declared.authorizes is None or declared.unavailable():
+        return False
+    try:
+        redirect_uri_checked(connection)
+    except CausewayError:
+        return False
+    return True
+
+
 def redirect_uri_checked(connection: Connection) -> str:
     """Where the provider sends people back to: it has to be registered there exactly so. Raises CausewayError."""
     uri = callback_url(connection, "oauth")

@@ -1,5 +1,6 @@
 """Connections are added, changed, tested and activated in the console, by forms made of what their providers declare."""
 
+import re
 import time
 
 import pytest
@@ -156,20 +157,67 @@ def test_an_optional_secret_can_be_taken_away(console, alice, workspace):
 
 
 def test_buttons_are_there_where_they_do_something(console, alice, workspace):
-    shop = rows.shop(workspace, alice.user)
+    shop = rows.shop(workspace, alice.user, environment="sandbox")
     usual = {"Test connection", "Change settings", "Disconnect"}
     expected = {
         "draft": usual | {"Sign in at the provider"},
         "verified": usual | {"Activate", "Sign in at the provider"},
         "active": usual | {"Pause", "Sign in at the provider"},
-        "needs_reauth": usual | {"Reconnect", "Pause", "Sign in at the provider"},
+        "needs_reauth": usual | {"Reconnect", "Pause"},
+        "failed": usual | {"Reconnect", "Pause"},
         "paused": usual | {"Resume", "Sign in at the provider"},
         "disconnected": set(),
     }
     for status, labels in expected.items():
         Connection.objects.filter(pk=shop.pk).update(status=status)
-        url = reverse("admin:connections_connection_change", args=[shop.pk])
-        assert {verb["verb"].label for verb in console.get(url).context["verbs"]} == labels, status
+        assert sorted(verbs(console, shop)) == sorted(labels), status
+
+
+def verbs(console, connection: Connection) -> list[str]:
+    return [verb["verb"].label for verb in verbs_of(console, connection)]
+
+
+def verbs_of(console, connection: Connection) -> list[dict]:
+    url = reverse("admin:connections_connection_change", args=[connection.pk])
+    return console.get(url).context["verbs"]
+
+
+@pytest.mark.parametrize("environment", ["sandbox", "production"])
+def test_a_shop_that_refuses_its_keys_is_reconnected_by_approval_where_that_works_else_by_hand(
+    console, alice, workspace, environment
+):
+    """Over plain http a real shop hands nothing over."""
+    shop = rows.shop(workspace, alice.user, environment=environment, status="needs_reauth")
+    (url,) = [verb["url"] for verb in verbs_of(console, shop) if verb["verb"].label == "Reconnect"]
+    if environment == "production":
+        assert url == settings_of(shop)
+        assert "Sign in at the provider" not in verbs(console, shop)
+    else:
+        assert console.post(url).headers["Location"].startswith("https://shop.example.com/wc-auth/v1/authorize?")
+    assert "WooCommerce does not let us in any more: reconnect it." in page(console, shop)
+
+
+@pytest.mark.parametrize("key", ["woocommerce", "quickbooks"])
+def test_a_draft_without_access_is_sent_to_the_provider_first(console, alice, workspace, key):
+    config = {"store_url": "https://shop.example.com"} if key == "woocommerce" else {}
+    form = {"workspace": alice.workspace.pk, "owner": "alice", "name": "New", "environment": "sandbox"}
+    form |= {f"config.{name}": value for name, value in config.items()}
+    text = console.post(f"{reverse(ADD)}?provider={key}", form, follow=True).content.decode()
+    assert "New is a draft. Give it access, then activate it." in text
+    made = Connection.objects.get()
+    assert "A draft without access. Sign in at" in text
+    assert [verb["verb"].label for verb in verbs_of(console, made) if verb["verb"].is_primary] == [
+        "Sign in at the provider"
+    ]
+
+
+def test_what_is_no_bank_shows_nothing_of_banks(console, alice, workspace):
+    shop = rows.shop(workspace, alice.user, status="active")
+    text = page(console, shop)
+    assert "Ready for flows." in text
+    for words in (r"Bank login\b(?!s)", "Consent ends", "connection__id__exact=[^>]*>Subscriptions", "Redirect URI"):
+        assert not re.search(words, text), words
+    assert f"/admin/webhooks/webhookevent/?connection__id__exact={shop.pk}" in text
 
 
 def test_who_may_only_look_adds_and_changes_nothing(bob, alice, workspace):

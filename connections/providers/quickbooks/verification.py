@@ -24,7 +24,7 @@ from connections.providers.quickbooks.client import QuickBooksClient, base_url
 from connections.providers.quickbooks.company import PREFERENCES, client_of
 
 SKEW_S = 300
-CONNECT = "Connect it to a company: POST connections/{id}/oauth/authorize, or Connect in the console."
+CONNECT = "Connect it to a company: POST connections/{id}/oauth/authorize, or Sign in at the provider in the console."
 
 
 def verify(access: Access) -> Iterator[Check]:

@@ -7,6 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from django.test import Client
+from django.urls import reverse
 from django.utils import timezone
 
 from connections.errors import CausewayError
@@ -117,6 +118,19 @@ def test_a_person_sees_a_page_that_says_what_is_next(alice, books, intuit):
     assert "QuickBooks Online gave access" in text
     assert "activate it" in text
     assert (answer.headers["Referrer-Policy"], answer.headers["Cache-Control"]) == ("no-referrer", "no-store")
+
+
+@pytest.mark.parametrize(("is_staff", "decision"), [(True, "approve"), (True, "deny"), (False, "approve")])
+def test_the_page_leads_staff_back_to_the_connection_and_others_to_the_door(alice, books, intuit, is_staff, decision):
+    alice.user.is_staff = is_staff
+    alice.user.save()
+    browser = Client(raise_request_exception=False)
+    browser.force_login(alice.user)
+    answer = intuit.consent(authorize(alice, books)["authorize_url"], intuit.company(), decision)
+    text = browser.get(back(answer), **BROWSER).content.decode()
+    page = reverse("admin:connections_connection_change", args=[books.pk])
+    assert (f'href="{page}"' in text) == is_staff
+    assert ("Back to Causeway" in text) == (not is_staff)
 
 
 def test_activation_keeps_the_day_on_which_the_access_ends(alice, books, intuit, settings):

@@ -159,9 +159,11 @@ class Sender:
 
     def _send(self, requests: list[bytes]) -> Taken:
         times: list[float] = []
-        shares = [requests[number::CLIENTS] for number in range(CLIENTS)]
         failures: list[str] = []
-        threads = [threading.Thread(target=self._client, args=(share, times, failures)) for share in shares]
+        left = iter(
+            requests
+        )  # each client takes the next: however connections fall to the web processes, all end together
+        threads = [threading.Thread(target=self._client, args=(left, times, failures)) for _ in range(CLIENTS)]
         began = time.perf_counter()
         for thread in threads:
             thread.start()
@@ -171,7 +173,7 @@ class Sender:
         assert not failures, failures[0]
         return Taken(times, took)
 
-    def _client(self, requests: list[bytes], times: list[float], failures: list[str]) -> None:
+    def _client(self, requests: Iterator[bytes], times: list[float], failures: list[str]) -> None:
         connection = socket.create_connection(("127.0.0.1", self.port), timeout=30)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for request in requests:

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import date, timedelta
+from itertools import pairwise
 from typing import Any
 
 from django.apps import apps
@@ -12,7 +13,7 @@ from connections.audit import Action
 from connections.ids import uuid7
 from connections.models import Connection, Membership, Role, User, Workspace
 from connections.services.audit import security_event_record
-from sync.models import Subscription, SyncFailure, SyncRun, Transaction
+from sync.models import Flow, Subscription, SyncFailure, SyncRun, Transaction
 from tests.connections.api.scene import make_account, make_bank, make_shop
 from tests.factories import Person, person
 from webhooks.models import WebhookEvent
@@ -52,7 +53,17 @@ class Town:
                     make_bank(owner, f"{tag}bank", error_code="provider_error", error_correlation_id=f"{tag}error"),
                 )
             self._fill(house, make_shop(owner, f"{tag}shop"))
+        self._connect_shops(house)
         return house
+
+    def _connect_shops(self, house: House) -> None:
+        """Flows between neighbours."""
+        shops = list(Connection.objects.filter(workspace=house.workspace).exclude(provider="plaid"))
+        for source, target in pairwise(shops):
+            flow = Flow.objects.create(
+                workspace=house.workspace, name=f"{house.tag}flow", source=source, target=target, entities=["orders"]
+            )
+            house.ids["flow_id"].append(str(flow.pk))
 
     def _fill(self, house: House, connection: Connection) -> None:
         mine = {"workspace": house.workspace, "connection": connection}

@@ -13,6 +13,7 @@ from connections.models import Connection
 from connections.services.verifying import verifications_run
 from sync.management.demo.api import Api
 from sync.management.demo.linking import places_link
+from sync.management.demo.places import Shop
 
 pytestmark = pytest.mark.django_db(transaction=True)
 NAMES = ["Larkspur Outfitters", "Maple & Mug", "Warehouse", "Warehouse, by PostgreSQL"]
@@ -107,16 +108,20 @@ def test_a_start_that_is_killed_over_the_demo_is_finished_by_the_next_and_change
 
     # Simulators that listen elsewhere are followed; what its owner has put to rest is left alone.
     shop, store = Connection.objects.get(provider="woocommerce"), Connection.objects.get(name="Warehouse")
-    Connection.objects.filter(pk=shop.pk).update(config={"store_url": "http://127.0.0.1:9/woocommerce/demo"})
+    another = {"provider": "woocommerce", "name": "By hand", "environment": "sandbox", "config": shop.config}
+    Api().post("connections", another | {"credentials": Shop().secrets(Api())})
+    shops = Connection.objects.filter(provider="woocommerce")
+    shops.update(config={"store_url": "http://127.0.0.1:9/woocommerce/demo"}, status="active")
     Connection.objects.filter(pk=store.pk).update(
         status="paused", config=store.config | {"project_url": store.config["project_url"].replace("127.0.0.1", "x")}
     )
     assert start.is_through()[0] == "Maple & Mug: connected."
-    assert Connection.objects.get(pk=shop.pk).config == shop.config
-    assert dict(shown()) == dict.fromkeys(NAMES, "active") | {"Warehouse": "paused"}
+    assert [one.config for one in shops] == [shop.config] * 2
+    resting = dict.fromkeys([*NAMES, "By hand"], "active") | {"Warehouse": "paused"}
+    assert dict(shown()) == resting
 
     # Nobody is there: said, and no more.
     keep(settings.CAUSEWAY_HOME, demo | {"simulator_url": "http://127.0.0.1:9"})
     refused = [line.partition(" could not be connected:")[0] for line in start.is_through()]
     assert refused == ["Maple & Mug", f"{NAMES[0]}: connected already.", "Warehouse", f"{NAMES[3]}: connected already."]
-    assert dict(shown()) == dict.fromkeys(NAMES, "active") | {"Warehouse": "paused"}
+    assert dict(shown()) == resting

@@ -5,12 +5,10 @@ from collections.abc import Iterable
 from connections.models import Connection
 from connections.models.connection import CLOSED
 from connections.services.record_news import record_news_mark
+from sync.flows.pairs import ENTITIES
 from webhooks.inbox import DISABLED
 from webhooks.models import WebhookEvent
 from webhooks.services.outcomes import Outcome, ignored
-
-# What flows carry from a source. Of whatever else changes there, nobody reads news.
-ENTITIES = frozenset({"customers", "products", "orders", "refunds", "payments", "vendors", "bills"})
 
 
 def refusal(connection: Connection) -> Outcome | None:
@@ -23,11 +21,11 @@ def refusal(connection: Connection) -> Outcome | None:
 
 
 def news_mark(event: WebhookEvent, connection: Connection, entities: Iterable[str]) -> list[str]:
-    """Count the event as news of each of these, and say of which: those that flows know.
+    """Count the event as news of each of these, and say of which: of what no flow carries, nobody reads news.
 
     In the order of their names, so that two workers wait for each other in one direction only.
     """
-    known = sorted(ENTITIES.intersection(entities))
+    known = sorted({*entities}.intersection(ENTITIES))
     for entity in known:
         record_news_mark(connection, entity, told_at=event.last_received_at)
     return known

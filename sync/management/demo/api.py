@@ -67,4 +67,6 @@ def answered(answer: Answer) -> Json:
     """Raises CommandError where it is no success, with the cause in the answer's own words."""
     if answer.is_success:
         return answer.json()
-    raise CommandError(f"{answer.url}: {answer.status} {answer.text[:300]}")
+    told = answer.json() if answer.text.startswith("{") else {}
+    cause = told.get("detail") or told.get("error") or answer.text[:300]
+    raise CommandError(f"{answer.url} answered {answer.status}: {cause}")

@@ -31,13 +31,13 @@ def places_link(api: Api, say: Say) -> None:
 def _linked(api: Api, place: Place) -> str:
     address = place.address(api)
     known = [one for one in api.connections() if one["provider"] == place.provider and place.leads_here(one, address)]
-    begun = [one for one in known if _is_unfinished(one)]
-    if settled := [one for one in known if one not in begun]:
-        if not (moved := [one for one in settled if _has_moved(one, address)]):
-            return "connected already."
-        begun = [api.patch(f"connections/{moved[0]['id']}", {"config": address})]
-    _finish(api, place, begun[0] if begun else _drafted(api, place, address))
-    return "connected."
+    if settled := [one for one in known if not _is_unfinished(one)]:
+        work = [_moved(api, one, address) for one in settled if _has_moved(one, address)]
+    else:
+        work = known[:1] or [_drafted(api, place, address)]
+    for connection in work:
+        _finish(api, place, connection)
+    return "connected." if work else "connected already."
 
 
 def _is_unfinished(connection: Json) -> bool:
@@ -49,6 +49,10 @@ def _is_unfinished(connection: Json) -> bool:
 def _has_moved(connection: Json, address: Json) -> bool:
     is_elsewhere = any(connection["config"].get(name) != value for name, value in address.items())
     return is_elsewhere and connection["status"] in AT_WORK
+
+
+def _moved(api: Api, connection: Json, address: Json) -> Json:
+    return api.patch(f"connections/{connection['id']}", {"config": address})
 
 
 def _drafted(api: Api, place: Place, address: Json) -> Json:

@@ -118,7 +118,11 @@ def _shop(api: Api) -> Json:
 
 
 def _project(api: Api) -> Json:
-    return api.simulators.get("supabase/_control/projects/demo")
+    """Made where there is none: its simulator may have been without a database until now."""
+    try:
+        return api.simulators.get("supabase/_control/projects/demo")
+    except CommandError:
+        return api.simulators.post("supabase/_control/projects", {"name": "demo", "if_missing": True})
 
 
 def _is_same_path(connection: Json, address: Json, name: str) -> bool:

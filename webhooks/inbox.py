@@ -118,6 +118,7 @@ event AS (
 ),
 told AS (
     SELECT given.dedupe_key, event.id, event.is_new, event.is_waiting, free.id AS item_id, known.connection_id,
+           known.webhooks_enabled,
            free.id IS NOT NULL AND CASE WHEN event.is_new THEN known.is_wanted
                                         WHEN event.is_waiting THEN known.is_wanted AND free.may_be_news
                                         ELSE known.is_wanted OR known.is_wanted_again END AS is_dirty
@@ -129,7 +130,7 @@ marked AS (
         last_webhook_at = %(now)s,
         dirty_seq = item.dirty_seq + CASE WHEN news.is_dirty AND free.may_be_news THEN 1 ELSE 0 END,
         offered_until = CASE WHEN news.is_dirty THEN NULL ELSE item.offered_until END
-    FROM (SELECT item_id, bool_or(is_dirty) AS is_dirty FROM told GROUP BY item_id) AS news
+    FROM (SELECT item_id, bool_or(is_dirty) AS is_dirty FROM told WHERE webhooks_enabled GROUP BY item_id) AS news
     JOIN free ON free.id = news.item_id
     WHERE item.id = news.item_id
 ),

@@ -58,17 +58,17 @@ def _send(task: str, items: list) -> None:
 
 def safety_net() -> Counts:
     """Look at what nobody looked at for long, and take up what was left in the middle."""
-    return {
-        "scheduled": dispatch.items_schedule(),
-        "polled": dispatch.items_poll(),
-        "leases_ended": dispatch.leases_end(),
-        "runs_ended": dispatch.runs_sweep(),
-        "exchanges_unknown": plaid_exchange.exchanges_sweep(),
-        "authorizations_unknown": oauth.states_sweep(),
-        "rotations_settled": token_rotation.rotations_sweep(),
-        "providers_resumed": provider_pauses.providers_probe(),
-        "logins_repaired": plaid_probe.items_probe(deadline=time.monotonic() + PROBE_S),
-    }
+    return _each(
+        scheduled=dispatch.items_schedule,
+        polled=dispatch.items_poll,
+        leases_ended=dispatch.leases_end,
+        runs_ended=dispatch.runs_sweep,
+        exchanges_unknown=plaid_exchange.exchanges_sweep,
+        authorizations_unknown=oauth.states_sweep,
+        rotations_settled=token_rotation.rotations_sweep,
+        providers_resumed=provider_pauses.providers_probe,
+        logins_repaired=lambda: plaid_probe.items_probe(deadline=time.monotonic() + PROBE_S),
+    )
 
 
 def cleanup() -> Counts:
@@ -76,14 +76,29 @@ def cleanup() -> Counts:
 
     Tells beforehand of what ends by itself.
     """
-    return {
-        "consent_notices": consent.notices_record(),
-        "dormant_noticed": dormancy.dormant_notice(),
-        "dormant_removed": dormancy.dormant_remove(),
-        "links_expired": plaid_links.links_expire(),
-        "items_removed": plaid_removal.retired_items_remove(),
-        "disconnected": disconnecting.disconnects_finish(),
-    }
+    return _each(
+        consent_notices=consent.notices_record,
+        dormant_noticed=dormancy.dormant_notice,
+        dormant_removed=dormancy.dormant_remove,
+        links_expired=plaid_links.links_expire,
+        items_removed=plaid_removal.retired_items_remove,
+        disconnected=disconnecting.disconnects_finish,
+    )
+
+
+def _each(**steps: Callable[[], int]) -> Counts:
+    """What each step did. One that breaks keeps none of the others from its work; the first such error is raised then."""
+    counts: Counts = {}
+    errors: list[Exception] = []
+    for name, step in steps.items():
+        try:
+            counts[name] = step()
+        except Exception as error:
+            log.exception("job_step_broke", step=name)
+            errors.append(error)
+    if errors:
+        raise errors[0]
+    return counts
 
 
 JOBS: dict[str, Callable[[], Counts]] = {"process": process, "safety-net": safety_net, "cleanup": cleanup}

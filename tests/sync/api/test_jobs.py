@@ -85,6 +85,19 @@ def test_the_safety_net_takes_back_what_a_dead_worker_held(settings, item):
     assert JOBS["process"]()["offered"] == 1
 
 
+def test_a_step_that_breaks_keeps_none_of_the_others_from_its_work(monkeypatch, item):
+    def breaks() -> int:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("sync.services.dispatch.items_schedule", breaks)
+    now = timezone.now()
+    held = {"offered_until": now + timedelta(hours=1), "lease_expires_at": now - timedelta(seconds=1)}
+    PlaidItem.objects.update(**held, lease_token=item.pk)
+    with pytest.raises(ZeroDivisionError):
+        JOBS["safety-net"]()
+    assert PlaidItem.objects.get().offered_until is None
+
+
 def test_every_bank_is_synced_once_a_day_each_at_a_time_of_its_own(alice, settings, item):
     settings.PLAID_POLL_S = 86_400
     banks = [make_bank(alice, name=f"Bank {number}") for number in range(20)]

@@ -7,6 +7,7 @@ from dataclasses import MISSING, Field, fields, is_dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal, InvalidOperation
 from functools import cache
+from operator import attrgetter
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import orjson
@@ -45,19 +46,27 @@ def from_json(told: Any) -> Canonical:
 # --- out ---
 def _content(value: Any) -> Any:
     kind = type(value)
-    if is_dataclass(kind):
-        told = {}
-        for name, default in _defaults(kind):
-            inner = getattr(value, name)
-            if inner != default:
-                told[name] = _content(inner)
-        return told
-    return [_content(one) for one in value] if isinstance(value, tuple) else _text(value)
+    if kind is str or value is None:
+        return value
+    if kind is tuple:
+        return [_content(one) for one in value]
+    if kind not in _PARTS and not is_dataclass(kind):
+        return _text(value)
+    names, values_of, defaults = _parts(kind)
+    given = zip(names, values_of(value), defaults, strict=True)
+    return {name: _content(inner) for name, inner, default in given if inner is not default and inner != default}
 
 
-@cache
-def _defaults(kind: type) -> tuple[tuple[str, Any], ...]:
-    return tuple((one.name, one.default) for one in fields(kind) if one.name not in _UNHASHED)
+_PARTS: dict[type, tuple[tuple[str, ...], Callable[[Any], tuple[Any, ...]], tuple[Any, ...]]] = {}
+
+
+def _parts(kind: type) -> tuple[tuple[str, ...], Callable[[Any], tuple[Any, ...]], tuple[Any, ...]]:
+    """Names, values and defaults of its fields: hashes are made by the ten thousand."""
+    if kind not in _PARTS:
+        told = [one for one in fields(kind) if one.name not in _UNHASHED]
+        names = tuple(one.name for one in told)
+        _PARTS[kind] = (names, attrgetter(*names), tuple(one.default for one in told))
+    return _PARTS[kind]
 
 
 def _plain(value: Any) -> Any:

@@ -213,8 +213,8 @@ class Document(Record):
 
     @property
     def places(self) -> int:
-        """Decimals that its money has: the currency's, or more where the source counts finer than the currency."""
-        return max(exponent_of(self.currency), *(_decimals(amount) for amount in (self.total, self.tax_total)))
+        """Decimals that its money has: the currency's, or more where the source's total is finer than the currency."""
+        return max(exponent_of(self.currency), _decimals(self.total))
 
     def gap(self) -> Decimal:
         """What of the total no line and no tax explains, to its last decimal: 0 where it adds up."""

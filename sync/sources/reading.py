@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from html import unescape
 from typing import Any
 
@@ -11,10 +11,12 @@ from connections.errors import RejectedRecord
 from sync.canonical import ZERO, is_currency
 
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,2})?", re.ASCII)
+_PLAIN = re.compile(r"-?\d{1,12}(?:\.\d{1,10})?", re.ASCII)
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,99}", re.ASCII)
 _UNSTORABLE = dict.fromkeys([*(code for code in range(32) if chr(code) not in "\t\n\r"), 127])
 _BREAK = re.compile(r"<br ?/?>|</(?:p|div|li|tr|h[1-6])>", re.IGNORECASE)
 _TAG = re.compile(r"<[^<>]*>")
+_HOLDERS = (str, list, tuple, dict)
 MAX_DIGITS, MAX_DECIMALS = 15, 10  # of an amount: more is no money, and sums stay exact below it
 MAX_WRITTEN = 40  # digits of a number that stands for a text
 _WORDS = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
@@ -178,7 +180,7 @@ class Reader:
 
 def is_nothing(value: Any) -> bool:
     """None, and whatever else PHP's plugins write for it."""
-    return value is None or value is False or (isinstance(value, str | list | tuple | dict) and not value)
+    return value is None or value is False or (isinstance(value, _HOLDERS) and not value)
 
 
 def clean(text: str) -> str:
@@ -198,21 +200,24 @@ def _digits(value: Any) -> str:
 
 def _exact(value: Any) -> Decimal | None:
     if isinstance(value, str):
+        if _PLAIN.fullmatch(value):  # nearly all of them
+            return Decimal(value)
         text = value.strip()
         value = Decimal(text) if len(text) <= 60 and _NUMBER.fullmatch(text) else None
     if isinstance(value, bool) or not isinstance(value, int | Decimal):
         return None
-    try:
-        number = Decimal(value)
-        if not number:
-            return ZERO
-        is_money = number.is_finite() and number.adjusted() < MAX_DIGITS and _decimals(number) <= MAX_DECIMALS
-    except (InvalidOperation, ValueError):
+    number = Decimal(value)
+    if not number.is_finite():
         return None
-    return number if is_money else None
+    if not number:
+        return ZERO
+    if number.adjusted() >= MAX_DIGITS:
+        return None
+    return number if _has_few_decimals(number) else None
 
 
-def _decimals(number: Decimal) -> int:
+def _has_few_decimals(number: Decimal) -> bool:
+    """Zeros at the end are not counted."""
     _sign, digits, exponent = number.as_tuple()
-    idle = len(digits) - len("".join(map(str, digits)).rstrip("0"))
-    return -int(exponent) - idle
+    too_many = -int(exponent) - MAX_DECIMALS
+    return too_many <= 0 or not any(digits[-too_many:])

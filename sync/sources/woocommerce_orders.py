@@ -100,10 +100,13 @@ def refund(read: Reader, facts: Mapping[str, Any]) -> Refund:
 
 
 def _with_rest(found: Refund) -> Refund:
-    """With what its lines do not come to, unless they come to more than goes back: that stays a gap."""
-    rest = found.gap()
-    if rest <= 0:
+    """With what its lines do not come to, unless they come to more than goes back: that stays a gap.
+
+    The rest is exact: rounded beside taxes with fractions, it would not come to the amount any more.
+    """
+    if found.gap() <= 0:
         return found
+    rest = found.total - found.tax_total - sum((line.total for line in found.lines), ZERO)
     line = Line(line_id=UNALLOCATED, kind="unallocated", subtotal=rest, total=rest)
     return replace(found, lines=(*found.lines, line))
 

@@ -1,10 +1,10 @@
 """Canonical records as rows of a store, by the columns of its contract.
 
 A text that says nothing is NULL. Where the source knows only the day of something, its instant is that day's first in
-UTC. Lines come to the last decimal of the document's money, together exactly what they came to before.
+UTC. An order's lines and its tax have the decimals of its total, and together they come to what they came to before.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from typing import Any
@@ -93,9 +93,11 @@ def _product(record: Product) -> Json:
 
 
 def _order(record: Order) -> Json:
+    *totals, tax_total = apportioned([*(line.total for line in record.lines), record.tax_total], record.places)
     return _document(record) | {
         "document": record.document,
         "customer_source_id": record.customer_id,
+        "tax_total": tax_total,
         "ordered_at": _instant(record.ordered_at, record.ordered_on),
         "due_on": record.due_on,
         "subtotal": rounded(record.subtotal, record.places),
@@ -105,7 +107,7 @@ def _order(record: Order) -> Json:
         "billing_address": _address(record.billing),
         "shipping_address": _address(record.shipping),
         "memo": record.memo,
-        "lines": _lines(record),
+        "lines": _lines(record, totals),
     }
 
 
@@ -167,9 +169,8 @@ _COLUMNS: dict[type[Canonical], Callable[[Any], Json]] = {
 
 
 # --- parts ---
-def _lines(record: Order) -> list[Json]:
+def _lines(record: Order, totals: Sequence[Decimal]) -> list[Json]:
     """Subtotals are rounded by what was taken off, so that a line without a discount has one amount, not two."""
-    totals = apportioned([line.total for line in record.lines], record.places)
     taxes = apportioned([line.tax_total for line in record.lines], record.places)
     off = apportioned([line.subtotal - line.total for line in record.lines], record.places)
     return [_line(line, number, totals[number], taxes[number], off[number]) for number, line in enumerate(record.lines)]

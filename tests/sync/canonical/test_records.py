@@ -84,6 +84,17 @@ def test_fractions_below_the_last_decimal_of_the_total_are_no_gap():
     assert order(*thirds, total=D("25.00")).gap() == 0
 
 
+def test_fractions_of_the_tax_do_not_make_its_document_count_finer():
+    back = Refund(
+        source_id="1",
+        currency="EUR",
+        total=D("10.00"),
+        tax_total=D("0.501725"),
+        lines=(Line(line_id="1", total=D("9.50")),),
+    )
+    assert (back.places, back.gap()) == (2, 0)
+
+
 def test_a_three_decimal_currency_shows_a_gap_in_its_third():
     assert order(Line(line_id="1", total=D("1.234")), currency="KWD", total=D("1.235")).gap() == D("0.001")
 

@@ -138,6 +138,12 @@ def test_what_goes_back_beyond_the_lines_is_unallocated_and_less_than_the_lines_
     assert (less.unallocated, less.gap()) == (0, D("-0.15"))
 
 
+def test_what_goes_back_beyond_lines_with_fractions_of_a_tax_comes_to_the_amount_exactly():
+    line = recorded("refund_created")["line_items"][0] | {"total": "-23.960", "total_tax": "-1.4975"}
+    refund = refund_of(recorded("refund_created"), {"currency": "KWD"}, line_items=[line], amount="30.448")
+    assert (refund.unallocated, refund.gap()) == (D("4.9905"), 0)
+
+
 def test_a_refund_is_in_its_orders_currency_where_that_is_known_and_else_in_the_shops():
     payload = recorded("refund_created")
     assert refund_of(payload).currency == "CAD"
@@ -358,6 +364,7 @@ def test_texts_come_without_what_no_store_keeps():
         ({"total": "1_000"}, "total"),
         ({"total": 31.84}, "total"),
         ({"total": "0.00000000001"}, "total"),
+        ({"total": D("0.12345678901")}, "total"),
         ({"total_tax": {"a": 1}}, "total_tax"),
         ({"currency": "Canadian"}, "currency"),
         ({"currency": ""}, "currency"),
@@ -396,3 +403,12 @@ def test_the_same_order_has_one_hash_whenever_it_is_told():
     again = order_of(dict(reversed(payload.items())), date_modified_gmt="2027-01-01T00:00:00", total="31.840000")
     assert content_hash(again) == content_hash(order_of())
     assert content_hash(replace(again, status="completed")) != content_hash(again)
+
+
+@pytest.mark.parametrize("total", ["31.84", " 31.840 ", "3184E-2", D("31.8400000000000"), D("3184E-2"), "+31.84"])
+def test_an_amount_is_the_same_however_it_is_written(total):
+    assert order_of(total=total).total == D("31.84")
+
+
+def test_nothing_is_nothing_however_many_zeros_it_has():
+    assert len(str(order_of(total=D("0E-400")).total)) == 1

@@ -161,6 +161,14 @@ def test_lines_of_many_decimals_come_to_the_orders_own_and_still_to_its_total():
     assert all(one["subtotal"] == one["total"] for one in made.lines or []), "without a discount there is one amount"
 
 
+def test_fractions_of_a_tax_go_where_the_lines_and_it_still_come_to_the_total():
+    line = Line(line_id="1", subtotal=D("28.673"), total=D("28.673"))
+    made = row(Order(source_id="1", currency="EUR", total=D("31.84"), tax_total=D("3.165"), lines=(line,)))
+    assert (made.values["tax_total"], [one["total"] for one in made.lines or []]) == ("3.17", ["28.67"])
+    whole = row(Order(source_id="1", currency="EUR", total=D("31.84"), tax_total=D("3.17"), lines=(line,)))
+    assert whole.values["tax_total"] == "3.17", "a tax in whole cents is nobody's to change"
+
+
 def test_a_total_finer_than_a_column_of_money_is_refused_and_not_rounded():
     with pytest.raises(RejectedRecord) as error:
         row(Order(source_id="1", currency="EUR", total=D("1.00001")))

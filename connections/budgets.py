@@ -23,6 +23,7 @@ log = structlog.get_logger(__name__)
 
 _ALONE_SHARE = 4
 _RETRY_REDIS_S = 5
+_STRAIN_SEEN_S = 1.0  # how long a process goes by what it was told
 _away_until = 0.0
 _lock = threading.Lock()
 
@@ -93,6 +94,36 @@ def _stand(name: str, mine: str) -> None:
         redis.Redis(connection_pool=_pool(settings.REDIS_URL)).zrem(name, mine)
     except RedisError as error:
         log.warning("budget_seat_kept", error=type(error).__name__)
+
+
+def strain(*key: str, for_s: float) -> None:
+    """Whoever grants `key` says that it was too much: all processes are to hold back for a while. Best effort."""
+    _strained[key] = (time.monotonic() + _STRAIN_SEEN_S, True)
+    try:
+        redis.Redis(connection_pool=_pool(settings.REDIS_URL)).set(_strain_name(key), 1, px=round(for_s * 1000))
+    except RedisError as error:
+        log.warning("budget_counts_alone", error=type(error).__name__)
+
+
+def is_strained(*key: str) -> bool:
+    """Whether it was told so lately, as of a second ago. Without Redis nobody knows: False."""
+    seen_until, answer = _strained.get(key, (0.0, False))
+    if time.monotonic() < max(seen_until, _away_until):
+        return answer
+    try:
+        answer = bool(redis.Redis(connection_pool=_pool(settings.REDIS_URL)).exists(_strain_name(key)))
+    except RedisError as error:
+        log.warning("budget_counts_alone", error=type(error).__name__)
+        answer = False
+    _strained[key] = (time.monotonic() + _STRAIN_SEEN_S, answer)
+    return answer
+
+
+_strained: dict[tuple[str, ...], tuple[float, bool]] = {}  # a few keys: one for each provider's client
+
+
+def _strain_name(key: tuple[str, ...]) -> str:
+    return ":".join(("causeway", settings.BUDGET_NAMESPACE, "strain", *key))
 
 
 def take(*key: str, per_minute: int) -> float:

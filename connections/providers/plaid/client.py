@@ -32,6 +32,7 @@ MAX_ANSWER_BYTES = 64 << 20  # decoded; a page of 500 rows is under one
 READ_BYTES = 1 << 20
 ITEM_GET_PER_ITEM_MINUTE = 15  # Plaid's published rates
 ITEM_WEBHOOK_PER_ITEM_MINUTE = 15  # not published: what /item/get has
+STRAIN_S = 60
 INSTITUTIONS_PER_CLIENT_MINUTE = 400
 RECURRING_PER_ITEM_MINUTE, RECURRING_PER_CLIENT_MINUTE = 20, 1000
 _AUTH = ["clientId", "plaidVersion", "secret"]
@@ -160,7 +161,12 @@ class PlaidClient:
 
     # --- transport ---
     def _take(self, name: str, per_minute: int, *, client_per_minute: int = 0) -> None:
-        """Keep to Plaid's published rates, shared by all processes, instead of running into its 429s."""
+        """Keep to Plaid's published rates, shared by all processes, instead of running into its 429s.
+
+        After one, all of an installation together goes at half its rates for a minute; the Item in question rests.
+        """
+        if client_per_minute and budgets.is_strained(PROVIDER, settings.PLAID_CLIENT_ID):
+            client_per_minute = max(1, client_per_minute // 2)
         for key, rate in (
             ((name, "item", self._item_key), per_minute),
             ((name, "client", settings.PLAID_CLIENT_ID), client_per_minute),
@@ -204,6 +210,8 @@ class PlaidClient:
             error = records.malformed(f"{path} answered {status} with something that is not JSON")
         except CausewayError as malformed:
             error = malformed
+        if isinstance(error, RateLimited):
+            budgets.strain(PROVIDER, settings.PLAID_CLIENT_ID, for_s=STRAIN_S)
         log_call(
             provider=PROVIDER,
             method="POST",

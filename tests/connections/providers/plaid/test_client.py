@@ -169,3 +169,18 @@ def test_plaids_rates_are_kept(peer, monkeypatch):
     with pytest.raises(RateLimited):
         for _ in range(2):
             client.institution_get("ins_1")
+
+
+def test_after_a_refusal_for_its_rate_all_of_the_installation_goes_at_half_for_a_while(peer, settings, monkeypatch):
+    settings.PLAID_CLIENT_ID = f"client-{time.time_ns()}"
+    monkeypatch.setattr(client_module, "INSTITUTIONS_PER_CLIENT_MINUTE", 6)
+    limited = b'{"error_type": "RATE_LIMIT_EXCEEDED", "error_code": "RATE_LIMIT"}'
+    refusal = (
+        b"HTTP/1.1 429 Oh\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(limited) + limited
+    )
+    answers = [refusal, *[whole(b"{}")] * 9]
+    peer(lambda taken: taken.sendall(answers.pop(0)))
+    for _ in range(6):
+        with suppress(RateLimited):
+            PlaidClient("sandbox").institution_get("ins_1")
+    assert len(answers) == 6  # after the refusal three went out, half of the six that are allowed

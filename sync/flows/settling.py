@@ -12,7 +12,7 @@ from django.db.models import F
 from django.utils import timezone
 
 from config import correlation
-from connections.errors import CausewayError, NeedsReauth, RateLimited
+from connections.errors import CausewayError, Misconfigured, NeedsReauth, RateLimited
 from connections.events import EventType, event_record
 from connections.models import Connection
 from connections.providers.base import Json
@@ -163,6 +163,7 @@ def _blame(locked: Connection, error: CausewayError, told: Json) -> None:
     locked.save()
     if not isinstance(error, RateLimited):
         told = told | {"code": error.code, "status": locked.status, "failures": locked.failure_count}
+        told["is_operators"] = isinstance(error, Misconfigured)
         event_record(EventType.SYNC_FAILED, connection_id=locked.pk, payload=told)
 
 

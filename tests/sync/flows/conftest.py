@@ -91,14 +91,12 @@ class World:
         shown = self.shop.control(f"/truth?resource={resource}&limit=10000&bodies=1", "GET")
         return {str(row["id"]): row["body"] for row in shown["rows"] if row["status"] not in NOT_THERE}
 
-    def writes(self, after: int = 0) -> list[dict[str, Any]]:
-        """Requests that wrote rows, as the store's journal has them."""
-        shown = self.store.control(f"log?after={after}&project={self.store.ref}", "GET")["requests"]
-        return [row for row in shown if row["method"] != "GET" and row.get("rows", 1) != 0]
+    def calls(self, after: int = 0) -> list[dict[str, Any]]:
+        """Requests to the store, as its own journal has them."""
+        return self.store.control(f"log?after={after}&project={self.store.ref}", "GET")["requests"]
 
     def mark(self) -> int:
-        shown = self.store.control(f"log?project={self.store.ref}", "GET")["requests"]
-        return max((row["seq"] for row in shown), default=0)
+        return max((row["seq"] for row in self.calls()), default=0)
 
     def link(self, entity: str, external_id: Any) -> RecordLink:
         return RecordLink.objects.get(source=self.flow.source, entity=entity, external_id=str(external_id))

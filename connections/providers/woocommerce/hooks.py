@@ -124,13 +124,23 @@ def _secret(access: Access) -> str:
 
 
 def _ours(shop: Shop, access: Access) -> Iterator[Json]:
-    """Those that deliver to this connection, and those we made while it had another address.
+    """Those that deliver to this connection, and those we made while this installation had another address.
 
-    All pages are read before any is touched.
+    An id alone proves nothing: in another shop, or in one that was restored, it is somebody else's. All pages are read
+    before any is touched.
     """
     address, known = access.callback_url("webhook"), set((access.facts.get(FACT) or {}).values())
     found = [hook for rows, _place, _more in by_id(shop, "webhooks", {"status": "all"}, {}) for hook in rows]
-    yield from (hook for hook in found if hook.get("delivery_url") == address or int(hook["id"]) in known)
+    for hook in found:
+        delivers_to = str(hook.get("delivery_url") or "")
+        is_moved = int(hook["id"]) in known and _last_part(delivers_to) == _last_part(address)
+        if delivers_to == address or is_moved:
+            yield hook
+
+
+def _last_part(url: str) -> str:
+    """Of a webhook's address, whose it is: the connection's id, whatever stands before it."""
+    return urlsplit(url).path.rpartition("/")[2]
 
 
 def _create(shop: Shop, access: Access, topic: str, secret: str) -> int:

@@ -69,11 +69,20 @@ def test_other_people_s_webhooks_are_left_alone(shop):
 
 
 def test_a_changed_address_of_ours_moves_them(shop, access):
-    moved = access_to(
-        shop, facts=access.facts, webhook=f"{WEBHOOK}-new", secrets={hooks.SECRET: access.secret(hooks.SECRET)}
-    )
+    address = WEBHOOK.replace("/webhook/", "/new/webhook/")
+    moved = access_to(shop, facts=access.facts, webhook=address, secrets={hooks.SECRET: access.secret(hooks.SECRET)})
     hooks.watch(moved)
-    assert {hook["delivery_url"] for hook in shop.get("/webhooks", per_page=100)} == {f"{WEBHOOK}-new"}
+    assert {hook["delivery_url"] for hook in shop.get("/webhooks", per_page=100)} == {address}
+
+
+@pytest.mark.parametrize("act", [hooks.activated, hooks.watch, hooks.disconnecting])
+def test_somebody_elses_webhook_with_an_id_that_was_ours_elsewhere_is_left_alone(open_shop, shop, access, act):
+    other = open_shop(orders=0, products=0, customers=0)
+    theirs = [other.hook("order.created", f"http://127.0.0.1:9/theirs/{number}") for number in range(3)]
+    ids = {hook["id"] for hook in theirs}
+    facts = {"shop": access.facts["shop"], hooks.FACT: dict(zip(hooks.TOPICS, sorted(ids), strict=False))}
+    act(access_to(other, facts=facts, secrets={hooks.SECRET: access.secret(hooks.SECRET)}))
+    assert ids <= {hook["id"] for hook in other.get("/webhooks", per_page=100)}
 
 
 def test_a_disconnect_leaves_none_and_may_be_repeated(shop, access):

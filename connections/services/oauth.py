@@ -43,7 +43,7 @@ from connections.services import lifecycle
 from connections.services.access import access_of, callback_url, facts_merge
 from connections.services.audit import security_event_record
 from connections.services.provider_pauses import provider_pause
-from connections.services.token_refresh import LOST_CODES, NO_TROUBLE, credentials_keep, grant_ended
+from connections.services.token_refresh import LOST_CODES, NO_TROUBLE, access_with, credentials_keep, grant_ended
 from connections.services.verifying import verification_request
 from connections.waking import wake
 
@@ -187,7 +187,11 @@ def _completed(state: OAuthState, answer: Mapping[str, str]) -> Connection:
     _refuse_account(connection, authorizes.account(answer))
     access = access_of(connection)
     grant = authorizes.complete(access, answer=answer, redirect_uri=state.redirect_uri)
-    return _save(state, grant)
+    try:
+        return _save(state, grant)
+    except CausewayError:
+        _give_back(state, grant)
+        raise
 
 
 def _refuse_stale(state: OAuthState, connection: Connection) -> None:
@@ -213,9 +217,15 @@ def _refuse_account(connection: Connection, account: str) -> None:
     was_active = connection.good is not None and connection.good.get("environment") == connection.environment
     if had and had != account and (was_active or connection.status in _GONE_ON):
         raise Conflict(code="other_account", provider=connection.provider)
-    same = Connection.objects.filter(provider=connection.provider, **{f"facts__{fact}": account})
-    if same.exclude(pk=connection.pk).exclude(status=Status.DISCONNECTED).exists():
+    if _is_in_use(connection, account):
         raise Conflict(code="account_in_use", provider=connection.provider)
+
+
+def _is_in_use(connection: Connection, account: str) -> bool:
+    """Whether another connection has this account at the provider."""
+    fact = provider(connection.provider).account_fact
+    same = Connection.objects.filter(provider=connection.provider, **{f"facts__{fact}": account})
+    return same.exclude(pk=connection.pk).exclude(status=Status.DISCONNECTED).exists()
 
 
 @transaction.atomic
@@ -238,6 +248,21 @@ def _save(state: OAuthState, grant: Grant) -> Connection:
     OAuthState.objects.filter(pk=state.pk).update(**done)
     _record(Action.CONNECTION_AUTHORIZED, connection, state.user, environment=connection.environment)
     return connection
+
+
+def _give_back(state: OAuthState, grant: Grant) -> None:
+    """What a connection was given that ended over the call opens nothing at the provider either.
+
+    Unless another connection has the account: with one access to it, the provider ends them all.
+    """
+    connection = Connection.objects.get(pk=state.connection_id)
+    account = str(grant.facts.get(provider(connection.provider).account_fact) or "")
+    if not connection.is_closed or (account and _is_in_use(connection, account)):
+        return
+    try:
+        _authorizer(connection).revoke(access_with(connection, dict(grant.secrets)))
+    except CausewayError as error:
+        log.error("authorization_not_given_back", connection=str(connection.pk), code=error.code)
 
 
 def _keep_grant(state: OAuthState, connection: Connection, grant: Grant) -> None:

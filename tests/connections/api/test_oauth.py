@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from connections.errors import CausewayError
 from connections.models import Connection, Credential, DomainEvent, OAuthGrant, OAuthState, ProviderPause
+from connections.providers.quickbooks import auth
 from connections.services import oauth
 from connections.services.verifying import verifications_run
 from tests.connections.api.scene import assert_problem, make_bank
@@ -226,6 +227,26 @@ def test_what_changed_in_the_ten_minutes_counts(alice, dave, intuit, spoil):
             Connection.objects.update(environment="production")
     assert came_back(answer).status_code in (400, 403, 409)
     assert (Credential.objects.count(), intuit.asked("authorization_code")) == (0, [])
+
+
+@pytest.mark.parametrize("is_shared", [False, True], ids=["its own company", "a company that another one has"])
+def test_an_access_given_to_a_connection_that_ended_over_the_call_is_withdrawn(alice, intuit, monkeypatch, is_shared):
+    realm = intuit.connected(alice).facts["realm_id"] if is_shared else intuit.company()
+    books = make_books(alice, "Late")
+    answer = intuit.consent(authorize(alice, books)["authorize_url"], realm)
+    real = auth.Authorizer.complete
+
+    def slow(self, access, **given):
+        grant = real(self, access, **given)
+        Connection.objects.filter(pk=books.pk).update(status="disconnected")
+        return grant
+
+    monkeypatch.setattr(auth.Authorizer, "complete", slow)
+    monkeypatch.setattr(oauth, "_refuse_account", lambda connection, account: None)
+    assert_problem(came_back(answer), 409, "connection_not_active")
+    assert not Credential.objects.filter(connection=books).exists()
+    grants = [one for one in intuit.control("grants", method="GET")["grants"] if one["realm"] == realm]
+    assert [one["is_revoked"] for one in grants] == ([False] * len(grants) if is_shared else [True])
 
 
 def test_an_expired_code_leads_back_to_the_start(alice, books, intuit):

@@ -173,10 +173,60 @@ def test_a_code_that_nobody_classified_is_nothing_but_an_unknown_error():
     assert type(classify_body({"code": "plugin_says_hello"}, status=500)) is errors.TemporaryError
 
 
-@pytest.mark.parametrize("code", sorted(TABLE))
-def test_every_row_of_the_table_makes_its_error(code):
-    error = classify_body({"code": code, "message": "Words.", "data": {"status": 400}})
-    assert (type(error), error.provider_code) == (TABLE[code].kind, code)
+KEYS = (errors.NeedsReauth, "shop_keys_refused")
+REJECTED, GONE, EXISTS = (
+    (errors.RejectedRecord, "record_rejected"),
+    (Gone, "record_rejected"),
+    (Exists, "record_rejected"),
+)
+OUR_BUG, DOWN = (errors.PermanentError, "internal_error"), (Overloaded, "provider_unavailable")
+# (HTTP status, code) as a shop sends it → (class, our code)
+ROWS: dict[tuple[int, str], tuple[type[Exception], str]] = {
+    **{(401, f"woocommerce_rest_cannot_{verb}"): KEYS for verb in ("view", "edit", "create", "delete", "batch")},
+    (403, "woocommerce_rest_cannot_view"): KEYS,  # for a user that the shop knows
+    (401, "woocommerce_rest_authentication_error"): KEYS,
+    (401, "woocommerce_rest_authentication_missing_parameter"): KEYS,
+    (401, "rest_forbidden"): KEYS,
+    (401, "rest_cannot_access"): KEYS,
+    (400, "rest_invalid_param"): REJECTED,
+    (400, "rest_missing_callback_param"): REJECTED,
+    (400, "rest_invalid_json"): OUR_BUG,
+    (413, "woocommerce_rest_request_entity_too_large"): OUR_BUG,
+    **{(400, f"woocommerce_rest_invalid_{what}"): REJECTED for what in ("customer_id", "product_id", "coupon", "id")},
+    (500, "woocommerce_rest_cannot_create_order_refund"): REJECTED,
+    (500, "woocommerce_rest_invalid_order_refund"): REJECTED,
+    (400, "woocommerce_rest_shop_webhook_invalid_topic"): REJECTED,
+    (501, "woocommerce_rest_trash_not_supported"): REJECTED,
+    (400, "product_invalid_sku"): EXISTS,
+    (400, "woocommerce_rest_product_sku_already_exists"): EXISTS,
+    (400, "registration-error-email-exists"): EXISTS,
+    (400, "woocommerce_rest_customer_exists"): EXISTS,
+    (404, "woocommerce_rest_shop_order_invalid_id"): GONE,
+    (400, "woocommerce_rest_shop_order_invalid_id"): GONE,  # on an update
+    (404, "woocommerce_rest_shop_order_refund_invalid_id"): GONE,
+    (404, "woocommerce_rest_product_invalid_id"): GONE,
+    (404, "woocommerce_rest_product_variation_invalid_id"): GONE,
+    (404, "woocommerce_rest_shop_coupon_invalid_id"): GONE,
+    (404, "woocommerce_rest_shop_webhook_invalid_id"): GONE,
+    (404, "woocommerce_rest_tax_invalid_id"): GONE,
+    (404, "wc_user_invalid_id"): GONE,
+    (410, "woocommerce_rest_already_trashed"): GONE,
+    (404, "rest_no_route"): (errors.PermanentError, "shop_api_missing"),
+    (500, "internal_server_error"): DOWN,
+    (500, "wp_die"): DOWN,
+}
+
+
+@pytest.mark.parametrize(("told_by_shop", "expected"), ROWS.items(), ids=lambda row: str(row[:2]))
+def test_each_row_of_the_table_is_one_class_over_the_wire(reader, shop, told_by_shop, expected):
+    status, code = told_by_shop
+    shop.fault("error", status=status, body={"code": code, "message": "Words.", "data": {"status": status}})
+    error = raised(lambda: reader.get("orders/1"))
+    assert (type(error), error.code, error.provider_code) == (*expected, code)
+
+
+def test_every_row_of_the_table_is_tried():
+    assert {code for _status, code in ROWS} == set(TABLE)
 
 
 def test_no_error_tells_the_keys(shop, capfd):

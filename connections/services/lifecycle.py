@@ -26,6 +26,7 @@ from connections.models.connection import Status, Wait
 log = structlog.get_logger(__name__)
 
 FAILURES_UNTIL_FAILED = 3
+LONGEST_SPREAD_S = 3600
 BANK_OUTAGE_PATIENCE = timedelta(hours=24)
 
 
@@ -128,8 +129,9 @@ def record_failure(connection: Connection, error: CausewayError) -> None:
         if not error.provider_code:
             _wait(connection, Wait.RATE_LIMIT, wait_s)
             return  # our own pacing: nothing is wrong
-        # All banks of a client meet its limit together; they must not come back together. Never sooner than told.
-        _wait(connection, Wait.RATE_LIMIT, wait_s * uniform(1, 1.2))  # noqa: S311 - jitter, not a secret
+        # All banks of a client meet its limit together; they must not come back together. Never sooner than told, nor
+        # much later: the wait may be for the next month.
+        _wait(connection, Wait.RATE_LIMIT, wait_s + uniform(0, min(wait_s * 0.2, LONGEST_SPREAD_S)))  # noqa: S311
     connection.error_code, connection.error_at = error.code, timezone.now()
     connection.error_detail = scrub(error.operator_detail or str(error))
     connection.error_correlation_id = correlation.current()

@@ -179,3 +179,12 @@ def test_every_code_has_words_and_a_status():
         assert entry.remediation.endswith(".")
     for kind in (errors.CausewayError, *errors.CausewayError.__subclasses__(), *errors.ProviderError.__subclasses__()):
         assert kind.default_code in errors.CATALOGUE
+
+
+def test_a_wait_for_the_next_month_ends_within_the_hour_after_it_began(monkeypatch):
+    monkeypatch.setattr(lifecycle, "uniform", lambda _least, most: most)
+    month_s = 30 * 86_400.0
+    connection = Connection(status=Status.ACTIVE)
+    error = errors.RateLimited(code="provider_credits_exhausted", provider_code="3001", retry_after_s=month_s)
+    lifecycle.record_failure(connection, error)
+    assert connection.next_attempt_at - timezone.now() <= timedelta(seconds=month_s + 3600)

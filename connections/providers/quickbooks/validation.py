@@ -77,6 +77,15 @@ def prepared(entity: Entity, values: Mapping[str, Any], operation: Operation, co
     return made
 
 
+def field_value(entity: Entity, rule: EntityField, value: Any) -> Any:
+    """One value as it is sent, by the same rules. Raises RejectedRecord with what is wrong with it."""
+    look = _Look(entity, "create", UNKNOWN)
+    made = _KINDS[rule.kind](look, rule, rule.name, value)
+    if look.errors:
+        raise RejectedRecord(provider=PROVIDER, fields=look.errors)
+    return made
+
+
 def writable(entity: Entity, record: Mapping[str, Any]) -> Json:
     """Of a record that was read, what may be sent back: nothing that QuickBooks computes or adds by itself."""
     made = {name: value for name, value in record.items() if (rule := entity.field(name)) and rule.is_sent}
@@ -169,14 +178,14 @@ def _wrapped(inner: str) -> Callable[[_Look, EntityField, str, Any], Any]:
             return value
         text = value.get(inner)
         kept = {**value, inner: _text(look, rule, f"{path}.{inner}", text)} if text is not None else dict(value)
-        if rule.kind == "email" and isinstance(text, str) and text and not _is_email(text, rule.name):
+        if rule.kind == "email" and isinstance(text, str) and text and not is_email(text, rule.name):
             look.refuse(f"{path}.{inner}", "This is not an e-mail address.")
         return kept
 
     return check
 
 
-def _is_email(text: str, name: str) -> bool:
+def is_email(text: str, name: str = "") -> bool:
     """A form goes to several, separated by commas; a customer has one. Semicolons separate nothing."""
     addresses = text.split(",") if name.startswith("BillEmail") else [text]
     return all(_EMAIL.fullmatch(address.strip()) for address in addresses)

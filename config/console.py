@@ -178,6 +178,8 @@ NAVIGATION: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
         "Sync",
         (
             ("Flows", "conversion_path", "sync.flow"),
+            ("Mappings", "alt_route", "sync.mapping"),
+            ("Mapping versions", "history", "sync.mappingversion"),
             ("Runs", "sync", "sync.syncrun"),
             ("Failed records", "report", "sync.syncfailure"),
             ("Transactions", "receipt_long", "sync.transaction"),

@@ -356,6 +356,7 @@ SPECTACULAR_SETTINGS = {
     "ENUM_NAME_OVERRIDES": {
         "ConnectionStatus": "connections.models.connection.Status",
         "AccountStatus": "connections.models.account.Account.Status",
+        "FlowEntity": "sync.flows.pairs.ENTITIES",
         "FlowStatus": "sync.api.flow_serializers.SHOWN_CHOICES",
         "RunStatus": "sync.models.run.RunStatus",
         "SubscriptionStatus": "sync.models.subscription.Subscription.Status",

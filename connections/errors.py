@@ -629,6 +629,27 @@ CATALOGUE: dict[str, Entry] = {
         "Change the flow that is there, or remove it first.",
         _USER,
     ),
+    "mapping_exists": Entry(
+        409,
+        "Mapping exists already",
+        "This flow has a mapping for these records already, and of two none could be followed.",
+        "Change the mapping that is there, or remove it first.",
+        _USER,
+    ),
+    "mapping_changed": Entry(
+        409,
+        "Changed meanwhile",
+        "Somebody has changed this mapping since you read it. Nothing was overwritten.",
+        "Read it again and make your change to the version that is there now.",
+        _USER,
+    ),
+    "mapping_in_use": Entry(
+        409,
+        "Mapping in use",
+        "An active flow follows this mapping. Nothing was removed.",
+        "Pause the flow first; without a mapping it then follows what is built in.",
+        _USER,
+    ),
     "no_active_flow": Entry(
         409,
         "No active flow",

@@ -24,11 +24,19 @@ from connections.models import Connection, User
 from connections.models.connection import CLOSED, Provider
 from connections.states import connection_state, next_step
 from sync.admin_flows import FlowAdmin, RecordLinkAdmin, WatermarkAdmin, WriteIntentAdmin
+from sync.admin_mappings import MappingAdmin, MappingVersionAdmin
 from sync.models import RunStatus, Subscription, SubscriptionFeed, SyncFailure, SyncRun, Transaction, Trigger
 from sync.services.failures import failure_resolve
 from sync.services.runs import run_request
 
-__all__ = ["FlowAdmin", "RecordLinkAdmin", "WatermarkAdmin", "WriteIntentAdmin"]  # registered there
+__all__ = [
+    "FlowAdmin",
+    "MappingAdmin",
+    "MappingVersionAdmin",
+    "RecordLinkAdmin",
+    "WatermarkAdmin",
+    "WriteIntentAdmin",
+]  # registered there
 
 
 _OF_A_BANK = (

@@ -8,7 +8,7 @@ from django.db.models import Q, QuerySet
 from connections.models import Connection, Membership
 from connections.models.connection import CLOSED
 from connections.selectors import connections_visible_to
-from sync.models import Flow, FlowStatus, Subscription, SyncFailure, SyncRun, Transaction
+from sync.models import Flow, FlowStatus, Mapping, Subscription, SyncFailure, SyncRun, Transaction
 
 
 def runs_visible_to(membership: Membership) -> QuerySet[SyncRun]:
@@ -22,6 +22,12 @@ def flows_visible_to(membership: Membership) -> QuerySet[Flow]:
     """The workspace's flows, newest first, with their connections: one query. Everybody may look; no bank is among them."""
     flows = Flow.objects.filter(workspace_id=membership.workspace_id).exclude(status=FlowStatus.REMOVED)
     return flows.select_related("source", "target", "workspace").order_by("-pk")
+
+
+def mappings_visible_to(membership: Membership) -> QuerySet[Mapping]:
+    """The workspace's mappings, newest first, with their flows: one query. Everybody may look."""
+    mappings = Mapping.objects.filter(workspace_id=membership.workspace_id, removed_at=None)
+    return mappings.select_related("flow").order_by("-pk")
 
 
 def failures_open() -> QuerySet[SyncFailure]:

@@ -22,6 +22,7 @@ REACHES: dict[str, tuple[str, str, str, str]] = {
     "runs_visible_to": _STATE,
     "events_visible_to": _STATE,
     "flows_visible_to": (ALL, ALL, ALL, ALL),
+    "mappings_visible_to": (ALL, ALL, ALL, ALL),
     "bank_data_visible_to": (NO_BANKS, NO_OTHERS_BANKS, NO_OTHERS_BANKS, NO_OTHERS_BANKS),
     "connections_managed_by": (NO, OWN, ALL, ALL),
     "bank_data_managed_by": (NO, OWN, NO_OTHERS_BANKS, NO_OTHERS_BANKS),

@@ -1,15 +1,18 @@
-"""From a canonical record to what is written: the step that mapping will stand in, between `sync.canonical` and a target.
+"""From a canonical record to what is written: what its target's transformer makes of it, and the flow's rules over that.
 
 A target is chosen by the provider of the flow's target; one that is not here has no pair in `sync.flows.pairs` either.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from hashlib import sha256
 
 import orjson
 
 from connections.providers.base import Json, SourceRecord, TargetRecord
 from sync.canonical import Canonical, content_hash
+from sync.flows.rules import rules_of_flow
+from sync.mapping import applied
 from sync.models import Flow
 from sync.targets import supabase
 
@@ -40,8 +43,14 @@ _TARGETS: dict[str, tuple[Target, Removal]] = {"supabase": (_to_supabase, _gone_
 
 
 def target_record(flow: Flow, record: Canonical, payload: Json) -> TargetRecord:
-    """What is to be at the target. Raises RejectedRecord."""
-    return _TARGETS[flow.target.provider][0](flow, record, payload)
+    """What is to be at the target. Raises RejectedRecord, also where a rule of the flow's mapping has no value for it."""
+    made = _TARGETS[flow.target.provider][0](flow, record, payload)
+    rules = rules_of_flow(flow, record.entity)
+    if rules is None:
+        return made
+    mapped = rules.mapped(record)
+    mapped.refuse_failures()
+    return replace(made, values=applied(made.values, mapped))
 
 
 def removed_record(flow: Flow, record: SourceRecord) -> TargetRecord:

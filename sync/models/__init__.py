@@ -1,6 +1,7 @@
 from sync.models.failure import SyncFailure
 from sync.models.flow import ConflictPolicy, Flow, FlowStatus, Watermark
 from sync.models.link import LinkState, RecordLink, WriteIntent
+from sync.models.mapping import Mapping, MappingVersion
 from sync.models.run import RunStatus, SyncRun, Trigger
 from sync.models.staged_page import StagedPage
 from sync.models.subscription import Subscription, SubscriptionFeed
@@ -11,6 +12,8 @@ __all__ = [
     "Flow",
     "FlowStatus",
     "LinkState",
+    "Mapping",
+    "MappingVersion",
     "RecordLink",
     "RunStatus",
     "StagedPage",

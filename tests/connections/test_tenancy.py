@@ -26,7 +26,7 @@ from connections.models import (
 )
 from connections.services.plaid_items import item_retire
 from diagnostics.models import ErrorEvent
-from sync.models import Flow, RunStatus, SyncRun, Trigger
+from sync.models import Flow, Mapping, MappingVersion, RunStatus, SyncRun, Trigger
 
 pytestmark = pytest.mark.django_db
 
@@ -54,6 +54,8 @@ GRANTS = {
     "connections_idempotencykey": {"SELECT", "INSERT", "UPDATE"},
     "sync_transaction": {"SELECT"},
     "sync_flow": {"SELECT", "INSERT", "UPDATE"},
+    "sync_mapping": {"SELECT", "INSERT", "UPDATE"},
+    "sync_mappingversion": {"SELECT", "INSERT"},
     "sync_watermark": {"SELECT", "UPDATE"},
     "sync_recordlink": {"SELECT"},
     "sync_writeintent": {"SELECT"},
@@ -81,6 +83,8 @@ POINTERS = [
     ("sync_syncrun", "flow_id"),
     ("sync_flow", "source_id"),
     ("sync_flow", "target_id"),
+    ("sync_mapping", "flow_id"),
+    ("sync_mappingversion", "mapping_id"),
     ("diagnostics_errorevent", "connection_id"),
 ]
 
@@ -102,6 +106,7 @@ def everything_of(person) -> dict[str, Any]:
     run = {**mine, "connection": bank_, "trigger": Trigger.USER}
     store = Connection.objects.create(**mine, owner=person.user, provider="supabase", name="store")
     flow = Flow.objects.create(**mine, name="flow", source=bank_, target=store)
+    mapping = Mapping.objects.create(**mine, name="mapping", flow=flow, entity="orders", target="supabase")
     past = SyncRun.objects.create(**run, parameters_hash="past", status=RunStatus.SUCCEEDED)
     made = [
         Credential.objects.create(**mine, connection=bank_, name="access_token", ciphertext=b""),
@@ -114,6 +119,8 @@ def everything_of(person) -> dict[str, Any]:
         DomainEvent.objects.create(**mine, connection=bank_, line=bank_.pk, sequence=1, type="SyncFailed"),
         SyncRun.objects.create(**run, parent=past, flow=flow, parameters_hash="waiting"),
         flow,
+        mapping,
+        MappingVersion.objects.create(**mine, mapping=mapping, number=1),
         ErrorEvent.objects.create(**mine, connection=bank_, status=500),
     ]
     return {row._meta.db_table: row for row in made}

@@ -35,6 +35,8 @@ from connections.services.record_news import record_news_mark
 from diagnostics.models import Alert, AlertDelivery, ErrorEvent
 from sync.models import (
     Flow,
+    Mapping,
+    MappingVersion,
     RecordLink,
     RunStatus,
     Subscription,
@@ -381,6 +383,9 @@ def flow(workspace: Workspace, owner: User, *, number: int = 0) -> Flow:
         status=("active", "draft", "paused", "removed")[number % 4],
     )
     of_flow = {"workspace": workspace, "flow": made}
+    mapping = Mapping.objects.create(**of_flow, name=f"<b>Orders</b> {number}", entity="orders", target="supabase")
+    rule = {"target": "memo", "expression": "record.memo + '<b>'", "default": None, "required": False, "lookup": None}
+    MappingVersion.objects.create(workspace=workspace, mapping=mapping, number=1, rules=[rule], created_by=owner)
     over = SyncRun.objects.create(
         workspace=workspace, entity="orders", trigger="user", parameters_hash=uuid4().hex, status="succeeded"
     )

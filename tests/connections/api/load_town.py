@@ -13,7 +13,7 @@ from connections.audit import Action
 from connections.ids import uuid7
 from connections.models import Connection, Membership, Role, User, Workspace
 from connections.services.audit import security_event_record
-from sync.models import Flow, Subscription, SyncFailure, SyncRun, Transaction
+from sync.models import Flow, Mapping, MappingVersion, Subscription, SyncFailure, SyncRun, Transaction
 from tests.connections.api.scene import make_account, make_bank, make_shop
 from tests.factories import Person, person
 from webhooks.models import WebhookEvent
@@ -64,6 +64,20 @@ class Town:
                 workspace=house.workspace, name=f"{house.tag}flow", source=source, target=target, entities=["orders"]
             )
             house.ids["flow_id"].append(str(flow.pk))
+            mapping = Mapping.objects.create(
+                workspace=house.workspace, name=f"{house.tag}mapping", flow=flow, entity="orders", target="supabase"
+            )
+            rules = [
+                {
+                    "target": "memo",
+                    "expression": f"'{house.tag}rule'",
+                    "default": None,
+                    "required": False,
+                    "lookup": None,
+                }
+            ]
+            MappingVersion.objects.create(workspace=house.workspace, mapping=mapping, number=1, rules=rules)
+            house.ids["mapping_id"].append(str(mapping.pk))
 
     def _fill(self, house: House, connection: Connection) -> None:
         mine = {"workspace": house.workspace, "connection": connection}

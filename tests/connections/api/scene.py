@@ -7,7 +7,7 @@ import pytest
 from django.utils import timezone
 
 from connections.models import Account, Connection, PlaidItem, PlaidItemAccount
-from sync.models import Flow
+from sync.models import Flow, Mapping, MappingVersion
 from tests.factories import Person
 from webhooks.models import WebhookEvent
 
@@ -51,6 +51,15 @@ def make_flow(source: Connection, target: Connection | None = None, **fields: An
     values = {"name": "Flow", "status": "draft", "options": {"keep_raw": False}}
     values["entities"] = ["customers", "products", "orders", "refunds"]
     return Flow.objects.create(workspace=source.workspace, source=source, target=target, **{**values, **fields})
+
+
+def make_mapping(person: Person, *, rules: list[dict] | None = None, **fields: Any) -> Mapping:
+    """Of orders for a store, with one rule where none are given."""
+    values = {"name": "Mapping", "entity": "orders", "target": "supabase", "created_by": person.user}
+    made = Mapping.objects.create(workspace=person.workspace, **{**values, **fields})
+    rule = {"target": "memo", "expression": "record.memo", "default": None, "required": False, "lookup": None}
+    MappingVersion.objects.create(workspace=person.workspace, mapping=made, number=1, rules=rules or [rule])
+    return made
 
 
 def make_account(connection: Connection, name: str = "Checking", **fields: Any) -> Account:

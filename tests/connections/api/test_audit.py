@@ -18,7 +18,15 @@ from connections.audit import Action, Audited, NotAudited
 from connections.models import AccessToken, Connection, SecurityEvent, Verification, Workspace
 from connections.services.workspaces import operations_group
 from sync.models import SyncRun
-from tests.connections.api.scene import make_account, make_bank, make_event, make_flow, make_shop, make_store
+from tests.connections.api.scene import (
+    make_account,
+    make_bank,
+    make_event,
+    make_flow,
+    make_mapping,
+    make_shop,
+    make_store,
+)
 from tests.connections.intuit import Intuit, make_books, make_state
 from tests.factories import Person
 
@@ -232,6 +240,15 @@ DRIVERS: dict[str, Callable[[Caller], Any]] = {
     "POST flows": make_and_activate_a_flow,
     "PATCH flows/{flow_id}": change_a_flow,
     "DELETE flows/{flow_id}": lambda caller: caller.send("DELETE", flow_of(caller), status=204),
+    "POST mappings": lambda caller: caller.send(
+        "POST", "mappings", {"entity": "orders", "target": "supabase"}, status=201
+    ),
+    "PUT mappings/{mapping_id}": lambda caller: caller.send(
+        "PUT", f"mappings/{make_mapping(caller.alice).pk}", {"version": 1, "rules": []}
+    ),
+    "DELETE mappings/{mapping_id}": lambda caller: caller.send(
+        "DELETE", f"mappings/{make_mapping(caller.alice).pk}", status=204
+    ),
     "POST flows/{flow_id}/activate": lambda caller: caller.send("POST", f"{flow_of(caller)}/activate"),
     "POST flows/{flow_id}/pause": lambda caller: caller.send("POST", f"{flow_of(caller, status='active')}/pause"),
     "POST sync/{entity}": sync_a_flow,

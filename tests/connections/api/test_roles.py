@@ -14,8 +14,8 @@ from connections.api.base import ApiView, WorkspaceView
 from connections.api.matrix import ALL, NO, NO_BANKS, NO_OTHERS_BANKS, OWN, YES, Rule, routes, rules, view_of
 from connections.management.commands import role_matrix
 from connections.models import Account, Connection, Role
-from sync.models import Flow, SyncRun
-from tests.connections.api.scene import assert_problem, make_bank, make_event, make_flow, make_shop
+from sync.models import Flow, Mapping, SyncRun
+from tests.connections.api.scene import assert_problem, make_bank, make_event, make_flow, make_mapping, make_shop
 from tests.factories import Person, person
 from webhooks.models import WebhookEvent
 
@@ -35,6 +35,9 @@ BODIES: dict[str, Callable[[UUID], dict]] = {
     "POST plaid/link-token": lambda pk: {"connection_id": str(pk)},
     "POST flows": lambda pk: {"source_connection_id": str(pk), "target_connection_id": str(pk)},
     "POST sync/{entity}": lambda pk: {"flow_id": str(Flow.objects.get(source_id=pk).pk)},
+    "POST mappings": lambda pk: {"entity": "orders", "flow_id": str(Flow.objects.get(source_id=pk).pk)},
+    "PUT mappings/{mapping_id}": lambda _pk: {"version": 1, "rules": []},
+    "POST mappings/{mapping_id}/preview": lambda _pk: {"record": {"source_id": "1", "currency": "USD", "total": "1"}},
     "POST plaid/exchange-token": lambda pk: {"public_token": "public-sandbox-x", "connection_id": str(pk)},
 }
 # Where not even "you may not" is said: another person's accounts.
@@ -55,6 +58,7 @@ class Stage:
         self.events: dict[str, WebhookEvent] = {}
         self.accounts: dict[str, Account] = {}
         self.flows: dict[str, Flow] = {}
+        self.mappings: dict[str, Mapping] = {}
         for whose, owner in (("own", caller), ("another's", other)):
             for kind, make in (("bank", make_bank), ("shop", make_shop)):
                 made = make(owner)
@@ -67,11 +71,17 @@ class Stage:
                 account = Account.objects.create(workspace=owner.workspace, connection=made, name="Checking")
                 self.accounts[f"{whose} {kind}"] = account
                 self.flows[f"{whose} {kind}"] = make_flow(made, made)
+                self.mappings[f"{whose} {kind}"] = make_mapping(owner)
 
     def ask(self, client: APIClient, rule: Rule, subject: str, mount: str = matrix.API):
         pk = self.connections[subject].pk
         rows = {"connection_id": self.connections, "sync_id": self.runs}
-        rows |= {"event_id": self.events, "account_id": self.accounts, "flow_id": self.flows}
+        rows |= {
+            "event_id": self.events,
+            "account_id": self.accounts,
+            "flow_id": self.flows,
+            "mapping_id": self.mappings,
+        }
         ids = {name: found[subject].pk for name, found in rows.items()}
         path = rule.path.format(**ids, entity="orders").replace(matrix.API, mount, 1)
         body = BODIES.get(label(rule), lambda _pk: {})(pk)
@@ -84,7 +94,7 @@ class Stage:
     def named(self, response) -> set[str]:
         """Which subjects a list holds."""
         found = {row.get("sync_id") or row["id"] for row in response.json()["results"]}
-        listed = (self.connections, self.runs, self.events, self.flows)
+        listed = (self.connections, self.runs, self.events, self.flows, self.mappings)
         pks = {str(row.pk): subject for rows in listed for subject, row in rows.items()}
         return {pks[pk] for pk in found}
 

@@ -10,6 +10,7 @@ from typing import Any, Literal, ParamSpec
 
 import orjson
 
+from connections.errors import CATALOGUE, RejectedRecord
 from connections.providers.base import Json, TargetRecord
 from sync.canonical import ZERO
 
@@ -25,6 +26,17 @@ class Held:
     code: str
     detail: str
     remediation: str
+
+    def error(self) -> RejectedRecord:
+        """As the engine keeps it: the reason under `reason`, in the catalogue's words where it has some."""
+        code = self.code if self.code in CATALOGUE else ""
+        return RejectedRecord(
+            self.detail,
+            code=code,
+            remediation=self.remediation,
+            operator_detail=f"held: {self.code}",
+            extra={"reason": self.code},
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ from sync.targets.quickbooks.books import (
 )
 
 D = Decimal
+NONE = D(0)
 ITEMS = Items(
     fallback="1", shipping="2", discount="3", fee="4", rounding="5", refund="6", gift_card="7"
 )  # ids that every company of the simulator has
@@ -70,7 +71,11 @@ def books(country: str, currency: str, taxes: Taxes | None = None, **more: Any) 
         start_on=date(2026, 1, 1),
         income_account="79",
         cost_account="80",
-        accounts={"41": Account(account_id="41", kind="Other Current Asset", currency=currency)},
+        accounts={
+            "41": Account(account_id="41", kind="Other Current Asset", currency=currency),
+            "79": Account(account_id="79", kind="Income", currency=currency),
+            "80": Account(account_id="80", kind="Cost of Goods Sold", currency=currency),
+        },
         gateways=(
             Gateway(gateway="stripe", account_id="41", payment_method_id="3"),
             Gateway(gateway="*", account_id="41"),
@@ -174,6 +179,25 @@ class Case:
         found = canonical_of("woocommerce", record, {"currency": self.kind.currency})
         assert isinstance(found, Refund), payload
         return found
+
+
+def back(made: Case, refund_id: int, goodwill: Decimal = NONE) -> Refund:
+    """The first line of an order taken back, and something given for nothing in particular."""
+    line = made.payload["line_items"][0]
+    names = ("subtotal", "total", "total_tax", "subtotal_tax")
+    taken = {name: f"-{line[name]}" if D(line[name]) else line[name] for name in names}
+    taxes = [{"id": tax["id"], "total": f"-{tax['total']}", "subtotal": f"-{tax['total']}"} for tax in line["taxes"]]
+    meta = [{"key": "_refunded_item_id", "value": str(line["id"])}]
+    return made.refund(
+        {
+            "id": refund_id,
+            "amount": str(D(line["total"]) + D(line["total_tax"]) + goodwill),
+            "reason": "broken",
+            "date_created_gmt": "2026-11-23T10:00:00",
+            "date_created": "2026-11-23T03:00:00",
+            "line_items": [line | taken | {"quantity": -line["quantity"], "taxes": taxes, "meta_data": meta}],
+        }
+    )
 
 
 class Maker:

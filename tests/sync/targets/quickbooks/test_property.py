@@ -1,15 +1,16 @@
 """Whatever a shop sells, its document comes to what the shop says, to the cent, or it is held for a reason that is named."""
 
 from collections import Counter
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
 
 from connections.providers.quickbooks.entities import ENTITIES
 from connections.providers.quickbooks.validation import Company, prepared
-from sync.targets.quickbooks import Draft, Held, order_document
+from sync.targets.quickbooks import Draft, Existing, Held, Nothing, order_document, refund_document
 from sync.targets.quickbooks.lines import ROUNDING
-from tests.sync.targets.quickbooks.shops import Case, case
+from tests.sync.targets.quickbooks.shops import Case, back, case
 
 D = Decimal
 
@@ -43,7 +44,51 @@ def check(seed: int) -> str:
     assert (total_of(sent), tax_of(sent)) == (order.total, order.tax_total), (seed, sent, made.payload)
     assert "parts_differ" not in made.reasons, seed
     _check_lines(seed, made, sent)
+    _check_refund(seed, made, found)
+    _check_edited(seed, made, found)
     return "written"
+
+
+def there(draft: Draft, total: Decimal) -> Existing:
+    return Existing(
+        kind=draft.target.entity,
+        external_id=f"{draft.target.entity}:9",
+        version="0",
+        digest=draft.digest,
+        total=total,
+        balance=total if draft.target.entity == "Invoice" else D(0),
+        customer_id="1",
+    )
+
+
+def _check_refund(seed: int, made: Case, sold: Draft) -> None:
+    refund = back(made, 5000 + seed, D(seed % 3))
+    found = refund_document(refund, made.order, there(sold, made.order.total), made.books)
+    if isinstance(found, Nothing):
+        assert not refund.total, seed
+        return
+    assert isinstance(found, Draft), (seed, found)
+    sent = body(found, made)
+    assert (total_of(sent), tax_of(sent)) == (refund.total, refund.tax_total), (seed, sent)
+    flagged = {flag.code for flag in found.flags}
+    assert ("tax_share_unknown" in flagged) == bool(seed % 3 and made.order.tax_total), seed
+    assert found.target.entity == ("RefundReceipt" if made.order.paid_at else "CreditMemo")
+
+
+def _check_edited(seed: int, made: Case, before: Draft) -> None:
+    """Told again it changes nothing; with more in it, all lines and the tax are sent, and come to the new total."""
+    order, known = made.order, there(before, made.order.total)
+    assert order_document(order, made.books, known) == Nothing("unchanged"), seed
+    first, *rest = order.lines
+    edited = replace(
+        order, lines=(replace(first, subtotal=first.subtotal + 1, total=first.total + 1), *rest), total=order.total + 1
+    )
+    found = order_document(edited, made.books, known)
+    assert isinstance(found, Draft), (seed, found)
+    record = found.resolved({need.key: "1" for need in found.needs})
+    sent = prepared(ENTITIES[record.entity], record.values, "update")
+    assert total_of(sent) == edited.total, seed
+    assert not {"TxnDate", "DocNumber"} & set(sent)
 
 
 def _check_lines(seed: int, made: Case, sent: dict) -> None:

@@ -23,12 +23,11 @@ from sync.targets.quickbooks import (
     with_rounding,
 )
 from tests.contract.quickbooks import Company
-from tests.sync.targets.quickbooks.shops import KINDS, Case, case
+from tests.sync.targets.quickbooks.shops import KINDS, Case, back, case
 from tests.sync.targets.quickbooks.wire import CA, CLASSIC, GB, US, Ledger
 
 pytestmark = [pytest.mark.usefixtures("servers"), pytest.mark.django_db]
 D = Decimal
-NONE = D(0)
 COMPANIES = {US: "us", CLASSIC: "classic", GB: "gb", CA: "ca"}
 YEN = {CA: "yen"}
 
@@ -143,7 +142,7 @@ def test_a_refund_of_a_paid_order_comes_out_of_where_the_money_came_to(ledger, r
     made = whole(COMPANIES[realm])
     order = made.order
     receipt = books.written(order_document(order, books.books))
-    refund = made.refund(refund_of(made, 880, D("2.00")))
+    refund = back(made, 880, D("2.00"))
     there = books.written(refund_document(refund, order, receipt, books.books))
     assert (there.kind, there.total) == ("RefundReceipt", refund.total)
     row = books.client.read("RefundReceipt", there.number)
@@ -157,7 +156,7 @@ def test_a_refund_of_an_unpaid_order_is_a_credit_set_against_its_invoice(ledger)
     made = whole("gb")
     owed = replace(made.order, status="on-hold", paid_at=None, paid_on=None)
     invoice = books.written(order_document(owed, books.books))
-    refund = made.refund(refund_of(made, 881))
+    refund = back(made, 881)
     credit = books.written(refund_document(refund, owed, invoice, books.books))
     assert (credit.kind, credit.balance) == ("CreditMemo", refund.total)
     books.written(credit_application(refund, credit, invoice, books.books))
@@ -169,26 +168,6 @@ def test_a_refund_of_an_unpaid_order_is_a_credit_set_against_its_invoice(ledger)
     assert isinstance(order_payment(paid, now, books.books), Held), "the whole of it is more than what is open"
     payment = books.written(order_payment(paid, now, books.books, credited=refund.total))
     assert payment.total == now.balance
-
-
-def refund_of(made: Case, refund_id: int, goodwill: Decimal = NONE) -> dict:
-    """The first line back, and something for nothing in particular."""
-    line = made.payload["line_items"][0]
-    taken = {
-        name: f"-{line[name]}" if D(line[name]) else line[name]
-        for name in ("subtotal", "total", "total_tax", "subtotal_tax")
-    }
-    taxes = [{"id": tax["id"], "total": f"-{tax['total']}", "subtotal": f"-{tax['total']}"} for tax in line["taxes"]]
-    meta = [{"key": "_refunded_item_id", "value": str(line["id"])}]
-    back = line | taken | {"quantity": -line["quantity"], "taxes": taxes, "meta_data": meta}
-    return {
-        "id": refund_id,
-        "amount": str(D(line["total"]) + D(line["total_tax"]) + goodwill),
-        "reason": "broken",
-        "date_created_gmt": "2026-11-23T10:00:00",
-        "date_created": "2026-11-23T03:00:00",
-        "line_items": [back],
-    }
 
 
 # --- the proof ---

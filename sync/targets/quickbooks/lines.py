@@ -108,8 +108,9 @@ def _require_cents(document: Document) -> None:
 
 def _pieces(document: Document, books: Books) -> Iterator[Piece]:
     """Totals are apportioned, so that they come to the cent to what all of them come to; what was taken off likewise."""
-    totals = apportioned([line.total for line in document.lines], CENTS)
-    off = apportioned([_off(line) for line in document.lines], CENTS)
+    places = taxing.places_of(document)
+    totals = apportioned([line.total for line in document.lines], places)
+    off = apportioned([_off(line) for line in document.lines], places)
     for line, total, less in zip(document.lines, totals, off, strict=True):
         if line.kind == "tax":
             raise Hold("line_kind", f"“{line.description}” is a line of tax.", "Enter the document by hand.")

@@ -117,7 +117,7 @@ def _described(refund: Refund) -> Refund:
 
 def _tax_share(refund: Refund, order: Order, books: Books) -> tuple[Flag, ...]:
     """An amount without items says nothing of the tax in it: it is posted untaxed, and a person is told what may be in it."""
-    plain = refund.unallocated
+    plain = rounded(refund.unallocated, 2)  # fractions of a cent are what rounding left
     if not plain or not order.tax_total or not order.total:
         return ()
     share: Decimal = rounded(plain * order.tax_total / order.total, 2)

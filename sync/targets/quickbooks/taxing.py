@@ -33,6 +33,13 @@ def tax_of(document: Document) -> Decimal:
     return rounded(document.tax_total, CENTS)
 
 
+def places_of(document: Document) -> int:
+    """Decimals that its money has: a yen is not parted because cents could be, unless the shop's own totals do so."""
+    places = min(exponent_of(document.currency), CENTS)
+    is_whole = all(amount == rounded(amount, places) for amount in (document.total, tax_of(document)))
+    return places if is_whole else CENTS
+
+
 def require_taxable(document: Document, books: Books) -> None:
     """Raises Hold where the company would drop the tax, or has not said how it wants it."""
     if not document.tax_total:
@@ -188,7 +195,7 @@ def _by_rate(document: Document, coded: Sequence[Coded], books: Books, limit: De
     room = limit + half_a_unit * (1 + sum(len(one.taxes) for one in coded))
     _settle_rates(document, taken, room)
     amounts = {rate: sum((tax for (_shop, mine), tax in taken.items() if mine == rate), ZERO) for rate in rates}
-    shares = dict(zip(amounts, apportioned(list(amounts.values()), CENTS), strict=True))
+    shares = dict(zip(amounts, apportioned(list(amounts.values()), places_of(document)), strict=True))
     _settle_total(document, shares, room)
     lines = [_tax_line(rate, rates[rate], net[rate], shares[rate]) for rate in rates]
     return {"TotalTax": tax_of(document), "TaxLine": lines}

@@ -184,6 +184,7 @@ class Case:
 def back(made: Case, refund_id: int, goodwill: Decimal = NONE) -> Refund:
     """The first line of an order taken back, and something given for nothing in particular."""
     line = made.payload["line_items"][0]
+    unit = D(1).scaleb(-made.kind.places)
     names = ("subtotal", "total", "total_tax", "subtotal_tax")
     taken = {name: f"-{line[name]}" if D(line[name]) else line[name] for name in names}
     taxes = [{"id": tax["id"], "total": f"-{tax['total']}", "subtotal": f"-{tax['total']}"} for tax in line["taxes"]]
@@ -191,7 +192,7 @@ def back(made: Case, refund_id: int, goodwill: Decimal = NONE) -> Refund:
     return made.refund(
         {
             "id": refund_id,
-            "amount": str(D(line["total"]) + D(line["total_tax"]) + goodwill),
+            "amount": str((D(line["total"]) + D(line["total_tax"]) + goodwill).quantize(unit, ROUND_HALF_UP)),
             "reason": "broken",
             "date_created_gmt": "2026-11-23T10:00:00",
             "date_created": "2026-11-23T03:00:00",
@@ -243,8 +244,8 @@ class Maker:
         tax_class = self.rng.choice(list(self.kind.classes))
         rates, quantity = self.kind.classes[tax_class], self.rng.choice((1, 1, 1, 2, 3, 7, 12, 144, 3000))
         gross = self.amount(0, 9000) if self.rng.random() < 0.95 else D(0)
-        subtotal = self.rounded(gross * quantity / (1 + self.percent(rates)) if self.is_inclusive else gross * quantity)
-        total = self.rounded(subtotal * share)
+        subtotal = self.kept(gross * quantity / (1 + self.percent(rates)) if self.is_inclusive else gross * quantity)
+        total = self.kept(subtotal * share)
         taxes = self.taxes(total, rates)
         before = sum((tax for _rate, tax in Maker.taxes(_Quiet(self), subtotal, rates)), D(0))
         deleted, sku = self.rng.random() < 0.1, f"SKU-{number}" if self.rng.random() < 0.7 else ""
@@ -255,15 +256,19 @@ class Maker:
             "variation_id": 70 + number if self.rng.random() < 0.2 and not deleted else 0,
             "quantity": quantity,
             "tax_class": tax_class,
-            "subtotal": self.text(subtotal),
-            "subtotal_tax": self.text(before),
-            "total": self.text(total),
-            "total_tax": self.text(sum((tax for _rate, tax in taxes), D(0))),
+            "subtotal": f"{subtotal:f}",
+            "subtotal_tax": self.shown(before),
+            "total": f"{total:f}",
+            "total_tax": self.shown(sum((tax for _rate, tax in taxes), D(0))),
             "taxes": [{"id": int(rate), "total": self.shown(tax), "subtotal": self.shown(tax)} for rate, tax in taxes],
             "meta_data": [],
             "sku": sku,
             "price": 0,
         }
+
+    def kept(self, amount: D) -> D:
+        """What a line comes to: a shop that rounds in the end keeps fractions of cents until then."""
+        return amount.quantize(D("0.000001"), ROUND_HALF_UP) if self.rounds_at_the_end else self.rounded(amount)
 
     def shown(self, tax: D) -> str:
         """Taxes of a line may have more decimals than money has."""

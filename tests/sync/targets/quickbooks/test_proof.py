@@ -105,7 +105,7 @@ def test_an_amount_without_items_is_posted_untaxed_and_flagged_with_the_tax_that
     assert line["SalesItemLineDetail"] == {"ItemRef": {"value": "6"}, "TaxCodeRef": {"value": "NON"}}
     [flag] = found.flags
     assert (flag.code, flag.amount) == ("tax_share_unknown", D("0.33"))
-    assert "Review: 5 was refunded" in found.target.values["PrivateNote"]
+    assert "Review: 5.00 was refunded" in found.target.values["PrivateNote"]
     held = refund_document(GOODWILL, ORDER, existing(), chosen(amount_refunds="hold"))
     assert isinstance(held, Held)
     assert held.code == "tax_share_unknown"

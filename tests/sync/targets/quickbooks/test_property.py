@@ -8,6 +8,7 @@ import pytest
 
 from connections.providers.quickbooks.entities import ENTITIES
 from connections.providers.quickbooks.validation import Company, prepared
+from sync.canonical import rounded
 from sync.targets.quickbooks import Draft, Existing, Held, Nothing, order_document, refund_document
 from sync.targets.quickbooks.lines import ROUNDING
 from tests.sync.targets.quickbooks.shops import Case, back, case
@@ -67,12 +68,16 @@ def _check_refund(seed: int, made: Case, sold: Draft) -> None:
     if isinstance(found, Nothing):
         assert not refund.total, seed
         return
+    if isinstance(found, Held):
+        assert (found.code, made.kind.places) == ("amount_too_fine", 3), (seed, found)
+        return
     assert isinstance(found, Draft), (seed, found)
     sent = body(found, made)
-    assert (total_of(sent), tax_of(sent)) == (refund.total, refund.tax_total), (seed, sent)
+    assert (total_of(sent), tax_of(sent)) == (refund.total, rounded(refund.tax_total, 2)), (seed, sent)
     flagged = {flag.code for flag in found.flags}
-    assert ("tax_share_unknown" in flagged) == bool(seed % 3 and made.order.tax_total), seed
-    assert found.target.entity == ("RefundReceipt" if made.order.paid_at else "CreditMemo")
+    assert "tax_share_unknown" in flagged or not (seed % 3 and made.order.tax_total), seed
+    is_settled = bool(made.order.paid_at) or not made.order.total
+    assert found.target.entity == ("RefundReceipt" if is_settled else "CreditMemo")
 
 
 def _check_edited(seed: int, made: Case, before: Draft) -> None:

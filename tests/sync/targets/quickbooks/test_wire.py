@@ -6,6 +6,7 @@ from decimal import Decimal
 
 import pytest
 
+from sync.canonical import rounded
 from sync.targets.quickbooks import (
     Agrees,
     Draft,
@@ -147,7 +148,7 @@ def test_a_refund_of_a_paid_order_comes_out_of_where_the_money_came_to(ledger, r
     assert (there.kind, there.total) == ("RefundReceipt", refund.total)
     row = books.client.read("RefundReceipt", there.number)
     assert row["DepositToAccountRef"]["value"] == "41"
-    assert row["TxnTaxDetail"]["TotalTax"] == refund.tax_total
+    assert row["TxnTaxDetail"]["TotalTax"] == rounded(refund.tax_total, 2)
     assert row["PrivateNote"].startswith(f"WC refund 880 of order {order.number} / shop.example.com\nReview: 2")
 
 

@@ -69,7 +69,8 @@ def _check_refund(seed: int, made: Case, sold: Draft) -> None:
         assert not refund.total, seed
         return
     if isinstance(found, Held):
-        assert (found.code, made.kind.places) == ("amount_too_fine", 3), (seed, found)
+        # thousandths; and a yen that net and tax, each of them in fractions, are apart when both are made whole
+        assert (found.code, made.kind.places) in (("amount_too_fine", 3), ("parts_differ", 0)), (seed, found)
         return
     assert isinstance(found, Draft), (seed, found)
     sent = body(found, made)

@@ -24,8 +24,8 @@ from config import correlation
 from config.logs import scrub
 from connections import configuration
 from connections.audit import Action
-from connections.errors import CausewayError, Conflict, LeaseLost, NeedsReauth
-from connections.models import Connection, Credential, User, Verification
+from connections.errors import CATALOGUE, CausewayError, Conflict, LeaseLost, NeedsReauth
+from connections.models import Connection, Credential, OAuthState, User, Verification
 from connections.models.connection import Provider as Key
 from connections.models.connection import Status
 from connections.providers import provider
@@ -151,6 +151,10 @@ def _answers(claimed: Verification, learnt: Json) -> Iterator[Check]:
         return
     declared, started = provider(connection.provider), time.monotonic()
     yield Check("settings", "passed")
+    if account := _account_check(connection):
+        yield account
+        if account.status == "failed":
+            return
     try:
         assert declared.verifies is not None  # noqa: S101 - `_cannot_ask` looked
         with refusals_noticed(connection.environment):
@@ -193,6 +197,23 @@ def _cannot_ask(claimed: Verification) -> Check | None:
     if declared.verifies is None:
         return _no("installation", f"This version cannot verify {declared.label}.", "Update Causeway.")
     return None
+
+
+def _account_check(connection: Connection) -> Check | None:
+    """Whether the account that was chosen at the provider is this connection's alone; None where none has been chosen.
+
+    The database lets no second connection have it, so one that wants the same was refused as its person came back.
+    """
+    fact = provider(connection.provider).account_fact
+    if not fact:
+        return None
+    if connection.facts.get(fact):
+        return Check("account", "passed")
+    latest = OAuthState.objects.filter(connection=connection).exclude(used_at=None).order_by("-pk").first()
+    if latest is None or latest.error_code != "account_in_use":
+        return None
+    known = CATALOGUE["account_in_use"]
+    return _no("account", known.detail, f"{known.remediation} Or sign in again, and choose another.")
 
 
 def _no(name: str, cause: str, remediation: str) -> Check:

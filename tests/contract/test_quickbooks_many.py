@@ -1,6 +1,7 @@
 """Many of QuickBooks' records at once: queries, batches, changes, and the capabilities that are made of them."""
 
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import islice
@@ -337,6 +338,21 @@ def test_what_does_not_work_is_named(company, access, break_it, failed):
     assert [name for name, check in found.items() if check.status == "failed"] == [failed]
     assert found[failed].cause
     assert found[failed].remediation
+
+
+@pytest.mark.parametrize(
+    ("environment", "lack", "open_"), [("sandbox", "production", "real"), ("production", "development", "sandbox")]
+)
+@pytest.mark.parametrize("fault", [{"code": "3100", "form": "lower"}, {"body": "Forbidden"}])
+def test_keys_of_the_other_environment_are_told_in_clear_words(
+    company, access, settings, environment, lack, open_, fault
+):
+    settings.QUICKBOOKS_PRODUCTION_URL = settings.QUICKBOOKS_SANDBOX_URL
+    company.fault("companyinfo", kind="error", status=403, **fault)
+    found = checks(replace(access, environment=environment))["environment"]
+    assert found.status == "failed"
+    assert f"{lack} keys open {open_} companies only" in found.cause
+    assert "sign in again" in found.remediation
 
 
 def test_a_connection_without_a_company_says_what_to_do(access):

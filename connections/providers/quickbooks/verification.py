@@ -65,10 +65,27 @@ def _not_in(access: Access, error: CausewayError) -> Iterator[Check]:
             yield _failed("authentication", error.detail, error.remediation)
         elif isinstance(error, PermanentError):
             yield _failed("company", error.detail, error.remediation)
-        elif error.provider_code == "3100":
-            yield _failed("environment", error.detail, error.remediation)
+        elif error.provider_code in ("3100", "HTTP_403"):
+            yield _other_environment(access)
         else:
             yield _failed("company", error.detail, error.remediation)
+
+
+def _other_environment(access: Access) -> Check:
+    """An installation has one pair of keys, and a pair opens the companies of one environment."""
+    if access.environment == "production":
+        return _failed(
+            "environment",
+            "This connection is for real companies, and QuickBooks does not let this installation's app into one: "
+            "development keys open sandbox companies only.",
+            "Have an operator set the app's production keys, or make the connection one for sandbox; then sign in again.",
+        )
+    return _failed(
+        "environment",
+        "This connection is for sandbox companies, and QuickBooks does not let this installation's app into one: "
+        "production keys open real companies only.",
+        "Have an operator set the app's development keys, or make the connection one for production; then sign in again.",
+    )
 
 
 def _arrived(access: Access) -> Iterator[Check]:

@@ -11,10 +11,10 @@ from django.urls import reverse
 from django.utils import timezone
 
 from connections.errors import CausewayError
-from connections.models import Connection, Credential, DomainEvent, OAuthGrant, OAuthState, ProviderPause
+from connections.models import Connection, Credential, DomainEvent, OAuthGrant, OAuthState, ProviderPause, Verification
 from connections.providers.quickbooks import auth
 from connections.services import oauth
-from connections.services.verifying import verifications_run
+from connections.services.verifying import verification_request, verifications_run
 from tests.connections.api.scene import assert_problem, make_bank
 from tests.connections.intuit import back, end_access, make_books, secret
 
@@ -304,8 +304,18 @@ def test_a_company_is_connected_once_in_the_installation(alice, charlie, intuit)
         assert_problem(came_back(answer), 409, "account_in_use")
         assert len(intuit.asked("authorization_code")) == before, "what could not be kept is not asked for"
         assert not Credential.objects.filter(connection=other).exists()
+        verification_request(connection_id=other.pk, actor=person.user)
+        verifications_run(deadline=time.monotonic() + 10)
+        [failing] = Verification.objects.get(connection=other).failing
+        assert failing["name"] == "account"
+        assert "connected already" in failing["cause"]
+        assert "choose another" in failing["remediation"]
     Connection.objects.filter(pk=first.pk).update(status="disconnected")
     assert intuit.sign_in(other, charlie, realm).facts["realm_id"] == realm
+    verification_request(connection_id=other.pk, actor=charlie.user)
+    verifications_run(deadline=time.monotonic() + 10)
+    checks = {check["name"]: check["status"] for check in Verification.objects.latest("pk").checks}
+    assert checks["account"] == "passed"
 
 
 def test_two_who_come_at_once_are_told_apart_by_the_database(alice, intuit, monkeypatch):

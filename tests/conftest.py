@@ -45,26 +45,36 @@ UNTRACED = (
     "property/",
     "security/",
 )
+INSTALLATIONS = ("chaos/", "config/test_up.py", "e2e/", "security/")
 TRACER = "COVERAGE_PROCESS_CONFIG"  # what has a child process traced
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Untraced tests are the slow ones: each of xdist's workers begins with its share of them, and ends with quick ones.
+    """Untraced tests are the slow ones: some of xdist's workers begin with them, and all end with quick ones.
 
-    A worker gets one piece of the list, and takes from the end of others' pieces when it is through with its own.
+    A worker gets one piece of the list, and takes from the end of others' pieces when it is through with its own. Those
+    that start whole installations begin at one worker, one after the other: side by side they only wait for each other.
     """
-    slow, quick = [], []
+    slow: list[list[pytest.Item]] = [[], []]
+    quick = []
     for item in items:
-        if item.nodeid.removeprefix("tests/").startswith(UNTRACED):
+        name = item.nodeid.removeprefix("tests/")
+        if name.startswith(UNTRACED):
             item.add_marker(pytest.mark.no_cover)
-            slow.append(item)
+            slow[0 if name.startswith(INSTALLATIONS) else 1].append(item)
         else:
             quick.append(item)
     workers = getattr(config, "workerinput", {}).get("workercount", 1)
-    piece = -(-len(quick) // workers)
-    pieces = [slow[n::workers] + quick[n * piece : (n + 1) * piece] for n in range(workers)]
-    items[:] = [item for piece in pieces for item in piece]
+    size = -(-len(items) // workers)
+    pieces: list[list[pytest.Item]] = [[] for _ in range(workers)]
+    pieces[0] += slow[0]
+    pieces[-1] += slow[1]
+    for piece in pieces:
+        taken = max(0, size - len(piece))
+        piece += quick[:taken]
+        del quick[:taken]
+    items[:] = [item for piece in pieces for item in piece] + quick
 
 
 @pytest.hookimpl(wrapper=True)

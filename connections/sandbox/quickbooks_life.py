@@ -8,6 +8,7 @@ import time
 import traceback
 from collections.abc import Callable
 from decimal import Decimal
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from .quickbooks_errors import QuickBooksFault
@@ -92,9 +93,8 @@ class Day:
         return f"{entity}/{shown['Id']}"
 
     def _recent(self, entity: str) -> list[Object]:
-        """The last changed objects, newest first."""
-        table = self.company.tables[entity]
-        rows = [table.rows[object_id] for _updated, _number, object_id in reversed(table.by_time[-RECENT:])]
+        """The objects that were made last, newest first. (Which was changed last would depend on where a second ends.)"""
+        rows = islice(reversed(self.company.tables[entity].rows.values()), RECENT)
         return [row.shown() for row in rows if row.is_active]
 
     def _any(self, entity: str) -> Object | None:

@@ -92,9 +92,9 @@ def _facts(alert: Alert, owner: User) -> dict[str, Any]:
         "due_on": connection.reauth_due_at,
         "removed_on": noticed_at and noticed_at + timedelta(seconds=settings.CLEANUP_GRACE_S),
         "synced_on": connection.last_sync_at,
-        "happened_at": alert.opened_at,
     }
-    days = {name: timezone.localtime(instant, zone) if instant else None for name, instant in instants.items()}
+    # Without their zone: a template would move them into the installation's.
+    days = {name: timezone.make_naive(instant, zone) if instant else None for name, instant in instants.items()}
     return {
         "is_bank": connection.provider == Provider.PLAID,
         "bank": " ".join(connection.name.split()),  # the first line is the subject
@@ -103,5 +103,6 @@ def _facts(alert: Alert, owner: User) -> dict[str, Any]:
         "trouble": CATALOGUE.get(alert.cause),
         "link": settings.PUBLIC_URL,
         "correlation_id": alert.correlation_id,
+        "happened_at": alert.opened_at,
         **days,
     }

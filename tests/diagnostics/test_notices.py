@@ -2,6 +2,7 @@
 
 import time
 from datetime import timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 from django.db import connection as database
@@ -129,8 +130,9 @@ def test_a_bank_about_to_be_removed_is_told_with_its_day_and_kept_by_a_look(bank
     Connection.objects.update(created_at=long_ago, last_sync_at=long_ago, last_used_at=None)
     assert dormant_notice() == 1
     tell()
-    day = timezone.localtime(timezone.now() + timedelta(days=14), timezone.get_fixed_timezone(-420))
-    assert f"{day:%-d %B}" in mailbox.subjects[0] or f"{day + timedelta(hours=1):%-d %B}" in mailbox.subjects[0]
+    noticed_at = PlaidItem.objects.get().cleanup_notified_at
+    day = timezone.localtime(noticed_at + timedelta(days=14), ZoneInfo("America/Edmonton"))
+    assert f"on {day:%-d %B %Y}" in mailbox.subjects[0]
     assert "open it once" in mailbox.text()
     assert "will be removed on" in sink.titles[0]
     connection_use(Connection.objects.get())

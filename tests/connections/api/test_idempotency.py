@@ -438,6 +438,7 @@ def test_every_post_honours_keys_or_says_why_not():
         "jobs/plaid/process",
         "jobs/plaid/safety-net",
         "jobs/plaid/cleanup",
+        "mappings/<uuid:mapping_id>/preview",
     }
     assert all(
         issubclass(view, WorkspaceView if view.idempotency else ApiView)

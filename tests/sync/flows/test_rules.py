@@ -73,7 +73,7 @@ def test_what_is_tried_on_a_record_of_the_shop_is_what_arrives_and_a_change_has_
     assert world.at_store("customers")[wanted]["name"] == shown["target"]["name"]
     mark = world.mark()
     assert world.sync("customers")["customers"].records_updated == 0
-    assert world.writes(mark) == []
+    assert world.calls(mark) == []
 
     body = {"version": 1, "rules": [{**upper, "expression": "record.first_name"}]}
     assert api.put(f"/api/v1/mappings/{mapping['id']}", body, format="json").status_code == 200

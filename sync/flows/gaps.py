@@ -8,7 +8,7 @@ from connections.models.connection import Environment, Status
 from connections.providers import provider
 from connections.providers.supabase.contract import wanted
 from sync.flows.pairs import pair_of
-from sync.models import Flow
+from sync.models import ConflictPolicy, Flow
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ _NOT_ACTIVE = {
 
 def gaps_of(flow: Flow) -> list[Gap]:
     """Everything that is missing now; [] where the flow may be active. Reads the two connections and the workspace."""
-    return [*_of_kinds(flow), *_of_states(flow), *_of_environments(flow), *_of_tables(flow)]
+    return [*_of_kinds(flow), *_of_policy(flow), *_of_states(flow), *_of_environments(flow), *_of_tables(flow)]
 
 
 def _of_kinds(flow: Flow) -> Iterator[Gap]:
@@ -49,6 +49,13 @@ def _of_kinds(flow: Flow) -> Iterator[Gap]:
             yield Gap("entity_not_available", "entities", detail, f"Choose from {', '.join(pair.entities)}.")
     if not flow.entities:
         yield Gap("entities_missing", "entities", "The flow has no entities.", "Say which records are to be kept up.")
+
+
+def _of_policy(flow: Flow) -> Iterator[Gap]:
+    """A flow that said otherwise would overwrite what somebody asked to keep."""
+    if flow.conflict_policy != ConflictPolicy.SOURCE_WINS:
+        detail = "In this version the source always wins."
+        yield Gap("policy_not_available", "conflict_policy", detail, "Choose source_wins.")
 
 
 def _of_states(flow: Flow) -> Iterator[Gap]:

@@ -91,12 +91,13 @@ def test_every_gap_is_named_with_what_to_do_and_nothing_is_activated(alice, work
     workspace.save()
     source = make_shop(alice, status="draft", environment="sandbox")
     target = make_store(alice, status="needs_reauth", config={"kind": "rest", "entities": "customers, products"})
-    flow = make_flow(source, target, entities=["customers", "orders"])
+    flow = make_flow(source, target, entities=["customers", "orders"], conflict_policy="target_wins")
     found = gaps(alice.api.post(f"{URL}/{flow.pk}/activate"))
     assert found == {
         ("connection_not_active", "source_connection_id"),
         ("connection_not_active", "target_connection_id"),
         ("environments_differ", "target_connection_id"),
+        ("policy_not_available", "conflict_policy"),
         ("sandbox_mode", "target_connection_id"),
         ("table_missing", "entities"),
     }
